@@ -1,0 +1,53 @@
+"""What a person hands to a command: a prompt, standard input, a file of messages."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from nudge_providers.errors import UsageError
+
+from nudge_client.prompts import Prompt, as_messages
+
+
+def read_prompt(prompt: str | None, messages: Path | None) -> Prompt:
+    """The prompt, checked. Raises UsageError when there is none, more than one, or one that cannot be read."""
+    if messages is not None:
+        if prompt is not None:
+            raise UsageError("give a prompt or --messages, not both")
+        return as_messages(read_messages(messages))
+    if prompt is None:
+        raise UsageError('no prompt; try: nudge run "Why is the sky blue?", or - to read it from standard input')
+    text = _decoded(sys.stdin.buffer.read(), "standard input").removesuffix("\n") if prompt == "-" else prompt
+    return as_messages(text)
+
+
+def read_messages(path: Path) -> list[Any]:
+    """The messages in a JSON file: a list, or an object with a list `messages`. Raises UsageError naming the file."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"messages file {path}: {error.strerror}") from None
+    try:
+        data = json.loads(_decoded(raw, f"messages file {path}"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"messages file {path}: it is not JSON: {error}") from None
+    listed = data.get("messages") if isinstance(data, dict) else data
+    if not isinstance(listed, list):
+        raise UsageError(
+            f'messages file {path}: it holds no list of messages, such as [{{"role": "user", "content": "Hi"}}]'
+        )
+    try:
+        as_messages(listed)
+    except UsageError as error:
+        raise UsageError(f"messages file {path}: {error}") from None
+    return listed
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where}: it is not UTF-8 text (byte {error.start})") from None

@@ -1,0 +1,183 @@
+"""NudgeClient: two endpoints and the settings, ready to answer."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any
+
+from nudge_providers.endpoint import EndpointSpec, parse_endpoint
+from nudge_providers.errors import UsageError
+from nudge_providers.registry import make_provider
+from nudge_providers.types import Message, Provider
+
+from nudge_client.answer import Answer
+from nudge_client.config import check_settings
+from nudge_client.counting import count_cl100k
+from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, decode, decode_paper
+from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_prompt, chat_prompt, check_template
+from nudge_client.settings import Settings
+from nudge_client.sources import Sampling, Source
+from nudge_client.stream import AnswerStream, Writing
+
+LOCAL = "local"
+
+
+class NudgeClient:
+    """Aligns a base model at inference time with a small aligned model.
+
+    base, nudger: an endpoint `provider:model@url`, or a `Provider`; left out, the embedded pair on this machine.
+    settings: checked `Settings` to start from. options: single settings by name, such as `threshold=0.4`.
+    Raises UsageError for a bad endpoint or setting. Use it as `async with`; one client serves many answers at once.
+    """
+
+    def __init__(
+        self,
+        base: str | Provider | None = None,
+        nudger: str | Provider | None = None,
+        *,
+        settings: Settings | None = None,
+        **options: Any,
+    ) -> None:
+        given = {name: value for name, value in (("base", base), ("nudger", nudger)) if isinstance(value, str)}
+        self.settings = _with_options(settings or Settings(), given | options)
+        check_template(self.settings.template)
+        self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}
+        self._providers: dict[Author, Provider] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> NudgeClient:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close connections, and end the local servers that this client started. Safe to call twice."""
+        self._providers.clear()
+        await self._stack.aclose()
+
+    async def generate(self, prompt: Prompt, **options: Any) -> Answer:
+        """The whole answer to `prompt`: a string, or chat messages that end with the user's.
+
+        options: settings for this answer only. Raises UsageError and the providers' errors.
+        """
+        stream = self.stream(prompt, **options)
+        async for _ in stream:
+            pass
+        return stream.answer
+
+    def stream(self, prompt: Prompt, **options: Any) -> AnswerStream:
+        """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`."""
+        settings = _with_options(self.settings, options)
+        if {"base", "nudger", "timeout"} & options.keys():
+            raise UsageError("endpoints and their timeout belong to the client, not to one answer")
+        messages = as_messages(prompt, settings.system)
+        return AnswerStream(lambda: self._prepare(messages, settings))
+
+    async def _prepare(self, messages: list[Message], settings: Settings) -> Writing:
+        if not self._providers:
+            raise UsageError("the client is not open; use `async with NudgeClient(…) as nudge:`")
+        if settings.preset == "paper":
+            messages, base = _paper_prompts(messages, settings)
+        else:
+            base = base_prompt(messages, settings.form, settings.answer_start)
+        nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
+        decoder, holdback = _decoder(settings, base)
+        hot = settings.temperature
+        cool = hot if settings.nudger_temperature is None else settings.nudger_temperature
+        sources: dict[Author, Source] = {}
+        asked: dict[Author, tuple[str, int, float]] = {
+            "base": (base.text, settings.chunk, hot),
+            "nudger": (nudger, settings.draft, cool),
+        }
+        for author, (prompt, chunk, temperature) in asked.items():
+            sampling = Sampling(temperature, settings.top_p, settings.seed)
+            sources[author] = Source(self._providers[author], prompt, chunk=chunk, sampling=sampling)
+        return Writing(decoder, holdback, sources, "paper" if settings.preset == "paper" else "chunked")
+
+    async def _open(self) -> None:
+        providers = {author: given for author, given in self._given.items() if isinstance(given, Provider)}
+        specs = {
+            author: parse_endpoint(getattr(self.settings, author)) for author in self._given if author not in providers
+        }
+        local = [spec.model for spec in specs.values() if spec.provider == LOCAL]
+        urls: dict[str, str] = {}
+        if local:
+            from nudge_client.local import local_urls
+
+            urls = await self._stack.enter_async_context(local_urls(local))
+        for author, spec in specs.items():
+            here = EndpointSpec("llamacpp", url=urls[spec.model]) if spec.provider == LOCAL else spec
+            providers[author] = make_provider(here, deadline=self.settings.timeout)
+            self._stack.push_async_callback(providers[author].aclose)
+        self._providers = providers
+
+
+def _with_options(settings: Settings, options: dict[str, Any]) -> Settings:
+    if not options:
+        return settings
+    # Only what was set, so that the checks still know what was asked for.
+    return check_settings(settings.model_dump(exclude_unset=True) | options)
+
+
+def _paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:
+    """Both models get the paper's system prompt, and the question under its label."""
+    form = "question" if settings.form == "auto" else settings.form
+    if form not in PAPER:
+        raise UsageError(f"the paper's prompts are 'question' and 'instruction', not {form!r}")
+    base = base_prompt(messages, form, settings.answer_start)
+    heading = PAPER[form]
+    system = messages[0].content if messages[0].role == "system" else heading.system
+    return [Message("system", system), Message("user", heading.label + messages[-1].content)], base
+
+
+def _decoder(settings: Settings, base: BasePrompt) -> tuple[Steps[None], Holdback]:
+    if settings.preset == "paper":
+        paper = PaperRules(
+            count=count_cl100k,
+            threshold=settings.threshold,
+            chunk=settings.chunk,
+            draft_tokens=settings.draft,
+            max_tokens=settings.max_tokens,
+            max_rounds=settings.max_rounds,
+        )
+        return decode_paper(paper), Holdback(hold_words=False)
+    base_stop = base.stop if settings.base_stop is None else settings.base_stop
+    rules = Rules(
+        threshold=settings.threshold,
+        draft_tokens=settings.draft,
+        max_tokens=settings.max_tokens,
+        max_rounds=settings.max_rounds,
+        boundary=settings.boundary,
+        ending=settings.ending,
+        segmentation=settings.segmentation,
+        stop=settings.stop,
+        base_stop=base_stop,
+    )
+    return decode(rules), Holdback(rules.stop, rules.base_stop, rules.segmentation)
+
+
+def generate(prompt: Prompt, **options: Any) -> Answer:
+    """The answer to `prompt`, for scripts without asyncio. `options` as for `NudgeClient`.
+
+    Opens a client for this one answer. Raises UsageError inside a running event loop, and what `NudgeClient` raises.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_generate(prompt, options))
+    raise UsageError("an event loop is running here; use `await NudgeClient(…).generate(…)`")
+
+
+async def _generate(prompt: Prompt, options: dict[str, Any]) -> Answer:
+    async with NudgeClient(**options) as client:
+        return await client.generate(prompt)

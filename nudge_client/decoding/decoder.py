@@ -1,0 +1,139 @@
+"""The default decoder: the rules of nudging, reading like the algorithm. No I/O, no clock, no provider.
+
+Invariants: every round appends at least one word of the nudger or finishes; the events joined are the answer; nothing
+here depends on how a token arrived, only on what the models say after a text.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from nudge_providers.types import Token
+
+from nudge_client.decoding.events import Ask, Finish, FinishReason, Reason, Round, Steps
+from nudge_client.decoding.growing import Draft, Growing
+from nudge_client.decoding.rules import Rules
+from nudge_client.decoding.text import find_stop, last_word_start, starts_word, whole_words
+
+EXTENSION = 4  # a first word cut by the draft's limit is asked on for, up to 4 × draft_tokens
+SAME_NUDGE_ROUNDS = 4
+
+
+def decode(rules: Rules) -> Steps[None]:
+    """Write one answer. Yields events (see `events`); is sent a `Token` or an `End` for each `Ask`."""
+    answer = Growing(rules)
+    nudges: deque[str] = deque(maxlen=SAME_NUDGE_ROUNDS)
+    finish: FinishReason | None = None
+    number = 0
+    while finish is None:
+        if answer.full:
+            finish = "length"
+        elif number == rules.max_rounds:
+            finish = "rounds"
+        else:
+            number += 1
+            yield Round(number)
+            finish = yield from _round(answer, nudges)
+    yield Finish(finish)
+
+
+def _round(answer: Growing, nudges: deque[str]) -> Steps[FinishReason | None]:
+    rules = answer.rules
+    draft = yield from _draft(answer)
+    if draft.ended and not draft.tokens:
+        return "stop"
+    yield from answer.claim_last_word(draft.text)
+    if draft.ended and rules.ending == "draft":
+        return (yield from answer.append_nudge(draft, 0, len(draft.text), "ending")) or "stop"
+
+    begin = len(answer.text)
+    finish, first = yield from _nudge(answer, draft)
+    if finish:
+        return finish
+    nudges.append(answer.text[begin:])
+    if len(nudges) == SAME_NUDGE_ROUNDS and len(set(nudges)) == 1:
+        return "repeated_nudge"
+    if first is None:
+        return None
+    return (yield from _base_writes(answer, *first))
+
+
+def _draft(answer: Growing) -> Steps[Draft]:
+    """Rule 1, and of rule 2 the extension: a draft holds one whole word, an ending, or as much as may be asked for."""
+    rules = answer.rules
+    tokens: list[Token] = []
+    text = answer.text
+    limit = rules.draft_tokens
+    while True:
+        while len(tokens) < limit:
+            token = yield Ask("nudger", text, limit - len(tokens))
+            if not isinstance(token, Token):
+                # An end that only the extension saw is found again, at no cost, by the round that begins there.
+                return Draft(tuple(tokens), ended=limit == rules.draft_tokens)
+            tokens.append(token)
+            text += token.text
+            if limit > rules.draft_tokens and _words(tokens, rules):
+                return Draft(tuple(tokens), ended=False)
+        if limit > rules.draft_tokens or _words(tokens, rules):
+            return Draft(tuple(tokens), ended=False)
+        limit *= EXTENSION
+
+
+def _words(tokens: list[Token], rules: Rules) -> list[str]:
+    return whole_words("".join(token.text for token in tokens), False, rules.segmentation)
+
+
+def _nudge(answer: Growing, draft: Draft) -> Steps[tuple[FinishReason | None, tuple[Token, Reason] | None]]:
+    """Rules 2 and 3: append words of the draft until the base model takes over or no usable word is left.
+
+    The second value is the base model's first token with the reason it is accepted, or None for a new round.
+    """
+    rules = answer.rules
+    # Without a whole word even after the extension, the draft is appended as it is.
+    words = whole_words(draft.text, draft.ended, rules.segmentation) or [draft.text]
+    start = 0
+    for index, word in enumerate(words):
+        finish = yield from answer.append_nudge(draft, start, start + len(word), "carry" if index else "nudge")
+        if finish or answer.full:
+            return finish or "length", None
+        start += len(word)
+        following = words[index + 1] if index + 1 < len(words) else ""
+        token = yield Ask("base", answer.text, rules.max_tokens - answer.tokens)
+        if not isinstance(token, Token):
+            return None, None
+        if rules.boundary == "word" and not starts_word(answer.text, token.text, rules.segmentation):
+            continue
+        if token.top_probability >= rules.threshold:
+            return None, (token, "confident")
+        if following.startswith(token.text):
+            return None, (token, "agreement")
+    return None, None
+
+
+def _base_writes(answer: Growing, token: Token, reason: Reason) -> Steps[FinishReason | None]:
+    """Rule 4: base tokens until a cut, an end, a stop string or a limit."""
+    rules = answer.rules
+    begin = len(answer.text)
+    while True:
+        finish = yield from answer.append("base", token.text, reason, token, 1)
+        if finish:
+            return finish
+        stop = find_stop(answer.text, rules.base_stop, begin)
+        if stop >= 0:
+            yield from answer.retract_to(stop, "base_stop")
+            break
+        if answer.full:
+            return "length"
+        reply = yield Ask("base", answer.text, rules.max_tokens - answer.tokens)
+        if not isinstance(reply, Token):
+            break
+        token, reason = reply, "confident"
+        if token.top_probability < rules.threshold:
+            inside = not starts_word(answer.text, token.text, rules.segmentation)
+            if rules.boundary == "rollback" and inside:
+                yield from answer.retract_to(last_word_start(answer.text, begin, rules.segmentation), "rollback")
+            if rules.boundary != "word" or not inside:
+                break
+            reason = "inside_word"
+    yield from answer.trim_spaces(begin)
+    return None

@@ -1,0 +1,85 @@
+"""Every setting, with its default and its check, in one model. Where values come from is `config`'s business."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from nudge_client.decoding import Boundary, Ending, Segmentation
+from nudge_client.prompts import Form
+
+LOCAL_BASE = "local:gemma-3-270m"
+LOCAL_NUDGER = "local:smollm2-135m-instruct"
+
+Preset = Literal["default", "paper"]
+# What the paper's method does not have; a value given for one of these together with its preset is a contradiction.
+NOT_IN_PAPER = ("boundary", "ending", "segmentation", "stop", "base_stop")
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Settings of a client. Names are those of flags, `NUDGE_…` variables and `nudge.toml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    base: str = Field(LOCAL_BASE, description="base model's endpoint, provider:model@url")
+    nudger: str = Field(LOCAL_NUDGER, description="nudging model's endpoint, provider:model@url")
+    preset: Preset = Field("default", description="'paper' follows the published method chunk for chunk")
+
+    threshold: float = Field(0.3, gt=0, le=1, description="γ: the base model is unsure below this top-1 probability")
+    chunk: PositiveInt = Field(16, description="L: base tokens asked for in one call")
+    draft: PositiveInt = Field(16, description="L_n: tokens in one draft of the nudging model")
+    boundary: Boundary = Field("word", description="where the base model may be cut: word, token or rollback")
+    ending: Ending = Field(
+        "draft", description="'draft': a draft that ends is the end; 'word': only an immediate end is"
+    )
+    segmentation: Segmentation = Field("space", description="what a word is: between spaces, or by Unicode (UAX #29)")
+
+    max_tokens: PositiveInt = Field(512, description="limit of one answer, in tokens as the servers list them")
+    max_rounds: PositiveInt = Field(150, description="limit of nudges in one answer")
+    stop: tuple[str, ...] = Field((), description="strings that end the answer, and are left out of it")
+    base_stop: tuple[str, ...] | None = Field(None, description="strings that end a run of the base model; form's own")
+
+    temperature: float = Field(0.0, ge=0, le=10, description="of both models; 0 is greedy")
+    nudger_temperature: float | None = Field(None, ge=0, le=10, description="of the nudging model, if different")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus of both models when the temperature is above 0")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="makes sampling repeatable on a deterministic endpoint")
+
+    system: str = Field("", description="system message, for both models")
+    form: Form = Field("auto", description="base prompt: auto, question, instruction, plain or transcript")
+    answer_start: str = Field("", description="put at the end of the base model's prompt")
+    template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
+    timeout: float = Field(120.0, gt=0, description="seconds for one request, with all its retries")
+
+    @field_validator("stop", "base_stop", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("stop", "base_stop")
+    @classmethod
+    def _no_empty_stop(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value and not all(value):
+            raise ValueError("a stop string is empty")
+        return value
+
+    @field_validator("base", "nudger")
+    @classmethod
+    def _readable_endpoint(cls, value: str) -> str:
+        from nudge_providers.endpoint import parse_endpoint
+        from nudge_providers.errors import UsageError
+
+        try:
+            parse_endpoint(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _paper_is_whole(self) -> Settings:
+        given = [name for name in NOT_IN_PAPER if name in self.model_fields_set and getattr(self, name)]
+        if self.preset == "paper" and given:
+            raise ValueError(f"the paper's method has no {given[0]}; leave it out, or use preset 'default'")
+        return self

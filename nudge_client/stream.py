@@ -1,0 +1,111 @@
+"""The driver: runs a decoder against its sources and tells what it writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from nudge_providers.errors import ContextExceededError, UsageError
+
+from nudge_client.answer import Answer, segments_of, stats_of, traced
+from nudge_client.decoding import Append, Ask, AskChunk, Author, Event, Finish, Holdback, Piece, Retract, Round, Steps
+from nudge_client.decoding.events import Reply, take_back
+from nudge_client.sources import Ledger, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """All that one answer is written with."""
+
+    decoder: Steps[None]
+    holdback: Holdback
+    sources: Mapping[Author, Source]
+    plan: str
+
+
+class AnswerStream:
+    """One answer while it is written: iterate over its pieces, then read `answer`. To be iterated once.
+
+    Raises UsageError and the providers' errors while iterating. `partial()` is what was written so far, whatever
+    happened.
+    """
+
+    def __init__(self, prepare: Callable[[], Awaitable[Writing]]) -> None:
+        self._prepare = prepare
+        self._writing: Writing | None = None
+        self._parts: list[Append] = []
+        self._rounds = 0
+        self._finish: Finish | None = None
+        self._started = time.perf_counter()
+        self._first: float | None = None
+        self._seconds = 0.0
+        self._pieces = self._run()
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        return self._pieces
+
+    @property
+    def answer(self) -> Answer:
+        """The finished answer. Raises UsageError while pieces are still to come."""
+        if self._finish is None:
+            raise UsageError("the answer is not finished; iterate over the stream first")
+        return self.partial()
+
+    def partial(self) -> Answer:
+        """The answer as far as it was written; `finish_reason` is `length` when it was broken off."""
+        ledgers: dict[Author, Ledger] = {"base": Ledger(), "nudger": Ledger()}
+        if self._writing:
+            ledgers |= {author: source.ledger for author, source in self._writing.sources.items()}
+        seconds = self._seconds or time.perf_counter() - self._started
+        return Answer(
+            text="".join(part.text for part in self._parts),
+            finish_reason=self._finish.reason if self._finish else "length",
+            plan=self._writing.plan if self._writing else "",
+            segments=segments_of(self._parts),
+            stats=stats_of(self._parts, ledgers, rounds=self._rounds, seconds=seconds, first=self._first),
+            tokens=traced(self._parts),
+        )
+
+    async def aclose(self) -> None:
+        """Stop writing. What was written stays in `partial()`."""
+        await self._pieces.aclose()
+
+    async def _run(self) -> AsyncGenerator[Piece, None]:
+        self._started = time.perf_counter()
+        self._writing = writing = await self._prepare()
+        reply: Reply = None
+        try:
+            while self._finish is None:
+                event = writing.decoder.send(reply)
+                reply = None
+                if isinstance(event, Ask | AskChunk):
+                    try:
+                        reply = await _reply(event, writing.sources[event.author])
+                        continue
+                    except ContextExceededError:
+                        if not self._parts:
+                            raise
+                        event = Finish("length")  # the answer has filled the window; what is written stands
+                self._record(event)
+                for piece in writing.holdback.feed(event):
+                    if self._first is None and piece.text:
+                        self._first = time.perf_counter() - self._started
+                    yield piece
+        finally:
+            self._seconds = time.perf_counter() - self._started
+            writing.decoder.close()
+
+    def _record(self, event: Event) -> None:
+        if isinstance(event, Append):
+            self._parts.append(event)
+        elif isinstance(event, Retract):
+            take_back(self._parts, event.characters)
+        elif isinstance(event, Round):
+            self._rounds = event.number
+        elif isinstance(event, Finish):
+            self._finish = event
+
+
+async def _reply(ask: Ask | AskChunk, source: Source) -> Reply:
+    return await (source.next_token(ask) if isinstance(ask, Ask) else source.complete(ask))

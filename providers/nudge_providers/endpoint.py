@@ -1,0 +1,58 @@
+"""How an endpoint is written: `provider:model@url`, of which model and url may be left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from nudge_providers.errors import UsageError
+
+FORM = "write it as provider:model@url, for example llamacpp@http://127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """A parsed endpoint. An empty model or url is the provider's default."""
+
+    provider: str
+    model: str = ""
+    url: str = ""
+
+    def __str__(self) -> str:
+        model = f":{self.model}" if self.model else ""
+        url = f"@{self.url}" if self.url else ""
+        return f"{self.provider}{model}{url}"
+
+
+def parse_endpoint(text: str) -> EndpointSpec:
+    """Read `provider[:model][@url]`. The model may hold `:`, `/` and `@`; the url begins with http:// or https://.
+
+    Raises UsageError when a part cannot be read.
+    """
+    head, url = text.strip(), ""
+    for scheme in ("@http://", "@https://"):
+        at = head.find(scheme)
+        if at >= 0:
+            head, url = head[:at], head[at + 1 :]
+            break
+    provider, _, model = head.partition(":")
+    if not provider or not provider.replace("-", "").replace("_", "").isalnum():
+        raise UsageError(f"endpoint {text!r} does not name a provider; {FORM}")
+    return EndpointSpec(provider, model.strip(), _checked_url(url, text))
+
+
+def _checked_url(url: str, text: str) -> str:
+    if not url:
+        return ""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        # Not echoed: whatever stands there is a secret.
+        raise UsageError("an endpoint's url must not hold a user name or password; put the key into the environment")
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port  # reading it checks it
+    except ValueError as error:
+        raise UsageError(f"endpoint {text!r} has an unreadable url ({error}); {FORM}") from None
+    if not host:
+        raise UsageError(f"endpoint {text!r} has a url without a host; {FORM}")
+    return url.rstrip("/")

@@ -1,0 +1,72 @@
+"""The one place that waits. Providers classify a failure; this decides whether and when to try again.
+
+Retried are `RateLimitedError` and `UnavailableError` only, with full jitter, a capped Retry-After, and a total deadline
+that covers every attempt and every wait together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_random_exponential
+
+from nudge_providers.errors import RateLimitedError, UnavailableError
+
+T = TypeVar("T")
+
+MAX_RETRY_AFTER = 60.0
+_backoff = wait_random_exponential(multiplier=0.25, max=8.0)
+
+
+class Unreachable(UnavailableError):
+    """Nothing listens there. Servers come up within seconds or not at all, so it is not waited for long."""
+
+    worth_waiting = 2.0
+
+
+class Disconnected(UnavailableError):
+    """The server closed the connection: often an idle socket it had dropped. The first retry needs no wait."""
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Disconnected) and state.attempt_number == 1:
+        return 0.0
+    asked = getattr(error, "retry_after", None)
+    # A server's own wish is kept, plus jitter, so that waiting clients do not come back in step.
+    return min(asked, MAX_RETRY_AFTER) + _backoff(state) / 4 if asked is not None else _backoff(state)
+
+
+def _stop_at(deadline: float) -> Callable[[RetryCallState], bool]:
+    def stop(state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        patience = min(deadline, getattr(error, "worth_waiting", math.inf))
+        return (state.seconds_since_start or 0.0) + state.upcoming_sleep > patience
+
+    return stop
+
+
+async def call_with_retries(attempt: Callable[[], Awaitable[T]], *, deadline: float) -> T:
+    """Await `attempt()` until it gives a result or a permanent error, for at most `deadline` seconds in all.
+
+    Raises what the last attempt raised; an attempt still running at the deadline raises UnavailableError.
+    """
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((RateLimitedError, UnavailableError)),
+        wait=_wait,
+        stop=_stop_at(deadline),
+        reraise=True,
+    )
+
+    async def once() -> T:  # tenacity looks for a coroutine function
+        return await attempt()
+
+    try:
+        async with asyncio.timeout(deadline):
+            return await retrying(once)
+    except TimeoutError:
+        raise UnavailableError(f"no answer within {deadline:g} s") from None
