@@ -13,7 +13,7 @@ from nudge_providers.types import Token
 from nudge_client.decoding.events import Ask, Finish, FinishReason, Reason, Round, Steps
 from nudge_client.decoding.growing import Draft, Growing
 from nudge_client.decoding.rules import Rules
-from nudge_client.decoding.text import find_stop, last_word_start, starts_word, whole_words
+from nudge_client.decoding.text import last_word_start, starts_word, whole_words
 
 EXTENSION = 4  # a first word cut by the draft's limit is asked on for, up to 4 × draft_tokens
 SAME_NUDGE_ROUNDS = 4
@@ -115,13 +115,11 @@ def _base_writes(answer: Growing, token: Token, reason: Reason) -> Steps[FinishR
     rules = answer.rules
     begin = len(answer.text)
     while True:
-        finish = yield from answer.append("base", token.text, reason, token, 1)
+        finish = yield from answer.append_base(token, reason, begin)
+        if finish == "base_stop":
+            break
         if finish:
             return finish
-        stop = find_stop(answer.text, rules.base_stop, begin)
-        if stop >= 0:
-            yield from answer.retract_to(stop, "base_stop")
-            break
         if answer.full:
             return "length"
         reply = yield Ask("base", answer.text, rules.max_tokens - answer.tokens)

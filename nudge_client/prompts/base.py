@@ -39,14 +39,14 @@ def base_prompt(messages: Sequence[Message], form: Form = "auto", answer_start: 
     """The base model's prompt for a conversation that ends with a user message.
 
     form: `question` and `instruction` are the paper's, for one question; `plain` is the user's text alone, to be gone
-    on with; `transcript` writes out all turns. `auto` is `question` for one turn and `transcript` for more.
+    on with; `transcript` writes out all turns. `auto` is `instruction` for one turn and `transcript` for more.
     answer_start: put at the end of the prompt, after a newline; not part of the answer.
     Raises UsageError when a form for one question meets several turns.
     """
     system = "\n\n".join(message.content for message in messages if message.role == "system")
     turns = [message for message in messages if message.role != "system"]
     if form == "auto":
-        form = "question" if len(turns) == 1 else "transcript"
+        form = "instruction" if len(turns) == 1 else "transcript"
     if form == "transcript":
         return _transcript(system, turns, answer_start)
     if len(turns) != 1:

@@ -1,0 +1,140 @@
+"""Models as plain functions from text to next token, and the shortest ways to run a decoder on a pair of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nudge_client.answer import Answer
+from nudge_client.decoding import Holdback, Piece, Rules, Steps, decode
+from nudge_client.sources import Sampling, Source
+from nudge_client.stream import AnswerStream, Writing
+from nudge_providers.types import Capabilities, Completion, CompletionRequest, Message, Token, Usage
+
+# Text so far -> next token and the top-1 probability there; None is the end of sequence.
+Model = Callable[[str], tuple[str, float] | None]
+
+
+def script(*lines: tuple[str, str, float]) -> Model:
+    """A model that knows what follows some texts: (text, token, probability). Anything else ends."""
+    table = {text: (token, probability) for text, token, probability in lines}
+    return table.get
+
+
+def writes(text: str, *, split: str = " ", p: float = 0.9, doubts: Mapping[str, float] | None = None) -> Model:
+    """A model that wants to write `text`, token by token (`split` in front of each), whatever the author so far.
+
+    doubts: probability at the tokens named. After a text that is no prefix of its own it ends.
+    """
+    tokens = [t for t in text.replace(split, f"\0{split}").split("\0") if t]
+    starts: dict[str, tuple[str, float]] = {}
+    so_far = ""
+    for token in tokens:
+        starts[so_far] = (token, (doubts or {}).get(token, p))
+        so_far += token
+    return starts.get
+
+
+def hashed(seed: int, vocabulary: Sequence[str], end: float, low: float) -> Model:
+    """A model that is noise, but always the same noise: vocabulary, share of ends, share of doubtful tokens."""
+
+    def model(text: str) -> tuple[str, float] | None:
+        digest = hashlib.blake2b(f"{seed}|{text}".encode(), digest_size=12).digest()
+        a, b, c = (int.from_bytes(digest[i : i + 4], "big") / 2**32 for i in (0, 4, 8))
+        if a < end:
+            return None
+        return vocabulary[int(b * len(vocabulary))], (0.1 if c < low else 0.8)
+
+    return model
+
+
+@dataclass
+class ToyProvider:
+    """A `Provider` around a model. `requests` keeps what was asked."""
+
+    model: Model
+    prompt: str = ">"
+    endpoint: str = "toy"
+    requests: list[CompletionRequest] = field(default_factory=list)
+    closed: bool = False
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        self.requests.append(request)
+        assert request.prompt.startswith(self.prompt)
+        text = request.prompt[len(self.prompt) :]
+        tokens: list[Token] = []
+        finish = "length"
+        for _ in range(request.max_tokens):
+            following = self.model(text)
+            if following is None:
+                finish = "stop"
+                break
+            token, probability = following
+            tokens.append(Token(token, math.log(probability), math.log(probability)))
+            text += token
+        usage = Usage(prompt_tokens=len(request.prompt), completion_tokens=len(tokens) + (finish == "stop"))
+        return Completion("".join(t.text for t in tokens), tuple(tokens), finish, usage)  # type: ignore[arg-type]
+
+    async def render_chat(self, messages: Sequence[Message]) -> str:
+        return self.prompt
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(model="toy")
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Run:
+    """What came of an answer: the answer, its pieces, and the requests made."""
+
+    answer: Answer
+    pieces: list[Piece]
+    base: ToyProvider
+    nudger: ToyProvider
+
+    @property
+    def segments(self) -> list[tuple[str, str]]:
+        return [(segment.author, segment.text) for segment in self.answer.segments]
+
+    @property
+    def shown(self) -> str:
+        """What someone saw who followed the pieces."""
+        text = ""
+        for piece in self.pieces:
+            text = text[: len(text) - piece.retracted] + piece.text
+        return text
+
+
+def run(
+    base: Model,
+    nudger: Model,
+    *,
+    chunk: int = 16,
+    decoder: Steps[None] | None = None,
+    draft_chunk: int | None = None,
+    **rules: object,
+) -> Run:
+    """One answer by the pair through real sources, with the default decoder or the one given."""
+    settings = Rules(**rules)  # type: ignore[arg-type]
+    providers = ToyProvider(base), ToyProvider(nudger)
+    sampling = Sampling()
+    sources = {
+        "base": Source(providers[0], ">", chunk=chunk, sampling=sampling),
+        "nudger": Source(providers[1], ">", chunk=draft_chunk or settings.draft_tokens, sampling=sampling),
+    }
+    held = Holdback(settings.stop, settings.base_stop, settings.segmentation, hold_words=decoder is None)
+
+    async def prepare() -> Writing:
+        return Writing(decoder or decode(settings), held, sources, "chunked")  # type: ignore[arg-type]
+
+    async def follow() -> Run:
+        stream = AnswerStream(prepare)
+        pieces = [piece async for piece in stream]
+        return Run(stream.answer, pieces, *providers)
+
+    return asyncio.run(follow())
