@@ -12,14 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nudge_providers import Message, NudgeError, UsageError
-
     from nudge_client.answer import Answer, ModelStats, Segment, Stats, TracedToken
     from nudge_client.client import NudgeClient, generate
     from nudge_client.config import load_config
     from nudge_client.decoding import Piece
     from nudge_client.settings import Settings
     from nudge_client.stream import AnswerStream
+    from nudge_providers import Message, NudgeError, UsageError
 
 _HOMES = {
     "Answer": "nudge_client.answer",

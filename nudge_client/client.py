@@ -7,11 +7,6 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
 
-from nudge_providers.endpoint import EndpointSpec, parse_endpoint
-from nudge_providers.errors import UsageError
-from nudge_providers.registry import make_provider
-from nudge_providers.types import Message, Provider
-
 from nudge_client.answer import Answer
 from nudge_client.config import check_settings
 from nudge_client.counting import count_cl100k
@@ -20,6 +15,10 @@ from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_pr
 from nudge_client.settings import Settings
 from nudge_client.sources import Sampling, Source
 from nudge_client.stream import AnswerStream, Writing
+from nudge_providers.endpoint import EndpointSpec, parse_endpoint
+from nudge_providers.errors import UsageError
+from nudge_providers.registry import make_provider
+from nudge_providers.types import Message, Provider
 
 LOCAL = "local"
 

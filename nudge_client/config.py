@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nudge_providers.errors import UsageError, printable
 from platformdirs import user_config_path
 from pydantic import ValidationError
 
 from nudge_client.settings import Settings
+from nudge_providers.errors import UsageError, printable
 
 PREFIX = "NUDGE_"
 FILE = "nudge.toml"

@@ -6,12 +6,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from nudge_providers.errors import ContextExceededError, UsageError
-
 from nudge_client.answer import Answer, segments_of, stats_of, traced
 from nudge_client.decoding import Append, Ask, AskChunk, Author, Event, Finish, Holdback, Piece, Retract, Round, Steps
 from nudge_client.decoding.events import Reply, take_back
 from nudge_client.sources import Ledger, Source
+from nudge_providers.errors import ContextExceededError, UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,8 @@ def show(as_json: bool, config: Path | None, **settings: Any) -> None:
 @debug_option
 def init(path: Path, force: bool) -> None:
     """Write a commented nudge.toml to PATH."""
-    from nudge_providers.errors import UsageError
-
     from nudge_client.config import commented_toml
+    from nudge_providers.errors import UsageError
 
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it")

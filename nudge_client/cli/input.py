@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nudge_providers.errors import UsageError
-
 from nudge_client.prompts import Prompt, as_messages
+from nudge_providers.errors import UsageError
 
 
 def read_prompt(prompt: str | None, messages: Path | None) -> Prompt:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from nudge_providers.types import Token
-
 from nudge_client.decoding.events import Ask, Finish, FinishReason, Reason, Round, Steps
 from nudge_client.decoding.growing import Draft, Growing
 from nudge_client.decoding.rules import Rules
 from nudge_client.decoding.text import last_word_start, starts_word, whole_words
+from nudge_providers.types import Token
 
 EXTENSION = 4  # a first word cut by the draft's limit is asked on for, up to 4 × draft_tokens
 SAME_NUDGE_ROUNDS = 4

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nudge_providers.types import Token
-
 from nudge_client.decoding.events import Append, Author, FinishReason, Reason, Retract, Steps, take_back
 from nudge_client.decoding.rules import Rules
 from nudge_client.decoding.text import (
@@ -16,6 +14,7 @@ from nudge_client.decoding.text import (
     starts_word,
     without_trailing_spaces,
 )
+from nudge_providers.types import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,9 @@ class Growing:
             return "repetition"
         return None
 
-    def append_base(self, token: Token, reason: Reason, begin: int) -> Steps[FinishReason | Literal["base_stop"] | None]:
+    def append_base(
+        self, token: Token, reason: Reason, begin: int
+    ) -> Steps[FinishReason | Literal["base_stop"] | None]:
         """Add a token of the base model, whose run began at `begin`; `base_stop` when it has run on."""
         stop = find_stop(self.text + token.text, self.rules.base_stop, begin)
         if stop < 0:

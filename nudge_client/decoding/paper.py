@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nudge_providers.types import Completion, Token
-
 from nudge_client.decoding.events import Append, AskChunk, Author, Finish, FinishReason, Reason, Retract, Round, Steps
 from nudge_client.decoding.growing import Draft
 from nudge_client.decoding.text import drop_repeated_suffixes
+from nudge_providers.types import Completion, Token
 
 REPEATS = 3  # the same nudge as in the round before, for the third time running
 PIECE_WORDS = 5  # a longer piece that already occurs in the answer ends the round

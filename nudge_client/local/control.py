@@ -10,11 +10,11 @@ import sys
 import time
 
 from filelock import Timeout
-from nudge_providers.errors import UnavailableError
 
 from nudge_client.local import keeper
 from nudge_client.local.models import MODELS, model_file
 from nudge_client.local.state import PairState, keeper_alive, read_state, starting_lock
+from nudge_providers.errors import UnavailableError
 
 DOWN_SECONDS = 10.0
 

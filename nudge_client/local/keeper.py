@@ -7,11 +7,11 @@ import signal
 import sys
 
 from filelock import Timeout
-from nudge_providers.errors import NudgeError
 
 from nudge_client.local.models import MODELS
 from nudge_client.local.processes import own_servers
 from nudge_client.local.state import forget_state, keeper_lock, write_state
+from nudge_providers.errors import NudgeError
 
 READY = "ready"
 

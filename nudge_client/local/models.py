@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from nudge_providers.errors import UsageError
 from platformdirs import user_cache_path
+
+from nudge_providers.errors import UsageError
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from filelock import AsyncFileLock
-from nudge_providers.errors import UnavailableError, printable
 
 from nudge_client.local.models import model_file
 from nudge_client.local.state import state_dir
+from nudge_providers.errors import UnavailableError, printable
 
 START_SECONDS = 60.0
 LOG_TAIL = 400

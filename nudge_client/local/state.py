@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from nudge_providers.errors import UsageError
 from platformdirs import user_state_path
+
+from nudge_providers.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from nudge_providers.errors import UsageError
+from nudge_providers.logprobs import is_text
 from nudge_providers.types import Message
 
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, Any]]
@@ -58,6 +59,11 @@ def _check_turns(messages: Sequence[Message]) -> None:
     turns = [message for message in messages if message.role != "system"]
     if not turns or turns[-1].role != "user":
         raise UsageError("the last message must be the user's: it is what will be answered")
+    for index, message in enumerate(messages):
+        if not is_text(message.content):
+            raise UsageError(
+                f"message {index}: it holds what is no character (undecodable bytes, or half a surrogate pair)"
+            )
     if not turns[-1].content.strip():
         raise UsageError("the prompt is empty")
     if any(message.role == "system" for message in messages[1:]):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
-from nudge_providers.types import Completion, CompletionRequest, End, Provider, Token
-
 from nudge_client.decoding.events import Ask, AskChunk
 from nudge_client.sources.memory import Memory
+from nudge_providers.types import Completion, CompletionRequest, End, Provider, Token
 
 # A character has at most four byte-tokens in any byte-level vocabulary; this many tokens hold a whole one for sure.
 CHARACTER_TOKENS = 16
@@ -100,4 +99,4 @@ class Source:
         """A function of the text: repeatable, but not the same draw at the start of every request."""
         if self._sampling.seed is None or self._sampling.temperature == 0:
             return None
-        return zlib.crc32(f"{self._sampling.seed} {ask.author} {ask.after}".encode("utf-8", "replace")) & 0x7FFFFFFF
+        return zlib.crc32(f"{self._sampling.seed} {ask.author} {ask.after}".encode()) & 0x7FFFFFFF

@@ -36,7 +36,7 @@ def parse_endpoint(text: str) -> EndpointSpec:
             head, url = head[:at], head[at + 1 :]
             break
     provider, _, model = head.partition(":")
-    if not provider or not provider.replace("-", "").replace("_", "").isalnum():
+    if model.startswith("//") or not provider or not provider.replace("-", "").replace("_", "").isalnum():
         raise UsageError(f"endpoint {text!r} does not name a provider; {FORM}")
     return EndpointSpec(provider, model.strip(), _checked_url(url, text))
 

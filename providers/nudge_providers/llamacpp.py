@@ -29,7 +29,7 @@ from nudge_providers.errors import (
     NotFoundError,
     UsageError,
 )
-from nudge_providers.logprobs import describe, tokens_from_content
+from nudge_providers.logprobs import describe, is_text, tokens_from_content
 from nudge_providers.transport import HttpTransport, Reply
 from nudge_providers.types import Capabilities, Completion, CompletionRequest, Message, Usage
 
@@ -176,6 +176,8 @@ def _parse_completion(reply: Reply, endpoint: str) -> Completion:
     text, finish = choice.get("text"), FINISHES.get(str(choice.get("finish_reason")))
     if not isinstance(text, str):
         raise MalformedReply(endpoint, "choices[0].text", f"is {describe(text)}, not a string")
+    if not is_text(text):
+        raise MalformedReply(endpoint, "choices[0].text", "holds half a surrogate pair, which is no character")
     if finish is None:
         raise MalformedReply(endpoint, "choices[0].finish_reason", f"is {describe(choice.get('finish_reason'))}")
     logprobs = choice.get("logprobs")

@@ -34,6 +34,15 @@ def describe(value: object) -> str:
     return names.get(type(value), "a number")
 
 
+def is_text(text: str) -> bool:
+    """Whether all of it are characters: JSON can spell half a surrogate pair, and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def tokens_from_content(text: str, content: object, endpoint: str) -> tuple[Token, ...]:
     """Tokens of a chat-style list `[{token, logprob, top_logprobs: [{token, logprob}, …]}, …]`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -62,7 +63,7 @@ class HttpTransport:
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> Reply:
         """POST `payload` as JSON; the decoded reply. Raises the classified errors of this package."""
-        return await self._call("POST", path, json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace"))
+        return await self._call("POST", path, json.dumps(payload, ensure_ascii=False).encode())
 
     async def get(self, path: str) -> Reply:
         """GET a JSON document."""
@@ -139,7 +140,7 @@ class HttpTransport:
         if isinstance(error, aiohttp.InvalidURL):
             return MalformedReply(here, "url", "cannot be requested")
         if isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror or "no connection"
+            reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
             return Unreachable(f"cannot connect: {reason}", endpoint=here, advice="Is the server running there?")
         if isinstance(error, aiohttp.ClientResponseError):
             return MalformedReply(here, "response", "is not HTTP")

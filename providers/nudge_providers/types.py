@@ -34,7 +34,8 @@ class Token(NamedTuple):
         return math.exp(self.top_logprob)
 
 
-class End(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class End:
     """The model has nothing more to say after a text (it chose its end-of-sequence token)."""
 
 

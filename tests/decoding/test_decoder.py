@@ -55,7 +55,11 @@ def test_the_first_word_is_always_appended() -> None:
 
 
 def test_leading_whitespace_belongs_to_the_nudging_word() -> None:
-    done = run(script(("\n\n Well", " done.", 0.9)), script(("", "\n\n", 0.9), ("\n\n", " Well", 0.9), ("\n\n Well", " x", 0.9)), draft_tokens=3)
+    done = run(
+        script(("\n\n Well", " done.", 0.9)),
+        script(("", "\n\n", 0.9), ("\n\n", " Well", 0.9), ("\n\n Well", " x", 0.9)),
+        draft_tokens=3,
+    )
     assert done.segments == [(NUDGER, "\n\n Well"), (BASE, " done.")]
 
 
@@ -81,7 +85,9 @@ def test_a_first_word_longer_than_the_extension_is_appended_as_it_is() -> None:
 
 def test_hand_back_to_a_confident_base_model() -> None:
     base = writes("Yes it is so", doubts={" so": 0.1})
-    done = run(base, writes("Yes we may say that it might well be so if you want to be kind to them all here"), max_rounds=1)
+    done = run(
+        base, writes("Yes we may say that it might well be so if you want to be kind to them all here"), max_rounds=1
+    )
     assert done.segments == [(NUDGER, "Yes"), (BASE, " it is")]
     assert [token.reason for token in done.answer.tokens] == ["nudge", "confident", "confident"]
 
@@ -104,7 +110,9 @@ def test_agreement_is_with_the_beginning_of_the_next_word_and_its_space() -> Non
 
 def test_an_unsure_base_model_lets_the_draft_go_on() -> None:
     base = script(("Yes", " no", 0.1), ("Yes we", " all", 0.9))
-    done = run(base, writes("Yes we can do a lot of things here if only we all try to do them at once today"), max_rounds=1)
+    done = run(
+        base, writes("Yes we can do a lot of things here if only we all try to do them at once today"), max_rounds=1
+    )
     assert done.segments == [(NUDGER, "Yes we"), (BASE, " all")]
     assert [token.reason for token in done.answer.tokens] == ["nudge", "carry", "confident"]
 
@@ -151,7 +159,13 @@ def test_a_cut_before_an_uncertain_word() -> None:
 )
 def test_boundary(boundary: str, expected: str) -> None:
     base = script(("A", " pre", 0.9), ("A pre", "-fab", 0.1), ("A pre-fab", " house", 0.9))
-    done = run(base, writes("A nudger draft that goes on for longer than its limit of just a few tokens"), boundary=boundary, max_rounds=1, draft_tokens=4)
+    done = run(
+        base,
+        writes("A nudger draft that goes on for longer than its limit of just a few tokens"),
+        boundary=boundary,
+        max_rounds=1,
+        draft_tokens=4,
+    )
     assert done.answer.text == "A" + expected
 
 
@@ -188,7 +202,9 @@ def test_a_word_that_the_nudger_makes_longer_becomes_its_own() -> None:
 
 
 def test_base_stop_is_dropped_and_the_nudger_decides() -> None:
-    base = script(("Yes", " so.", 0.9), ("Yes so.", "\n", 0.9), ("Yes so.\n", "Question", 0.9), ("Yes so.\nQuestion", ": x", 0.9))
+    base = script(
+        ("Yes", " so.", 0.9), ("Yes so.", "\n", 0.9), ("Yes so.\n", "Question", 0.9), ("Yes so.\nQuestion", ": x", 0.9)
+    )
     done = run(base, script(("", "Yes", 0.9), ("Yes", " x", 0.9)), draft_tokens=2, base_stop=("\nQuestion:",))
     assert done.answer.text == "Yes so."
     assert done.answer.finish_reason == "stop"
@@ -270,6 +286,11 @@ def test_unicode_segmentation_cuts_where_there_are_no_spaces() -> None:
 def test_what_is_known_is_never_asked_again() -> None:
     """The base model's chunk goes on to answer after the nudger has said what it would have said."""
     base = writes("Yes it is so and so", doubts={" so": 0.1})
-    done = run(base, script(("", "Yes", 0.9), ("Yes", " x", 0.9), ("Yes it is", " so", 0.9), ("Yes it is so", " y", 0.9)), draft_tokens=2, max_rounds=2)
+    done = run(
+        base,
+        script(("", "Yes", 0.9), ("Yes", " x", 0.9), ("Yes it is", " so", 0.9), ("Yes it is so", " y", 0.9)),
+        draft_tokens=2,
+        max_rounds=2,
+    )
     assert done.answer.text.startswith("Yes it is so and")
     assert len(done.base.requests) == 1

@@ -43,7 +43,13 @@ def asked(provider: Any) -> list[str]:
 
 def test_defaults_of_the_rules_and_of_the_preset() -> None:
     rules = PaperRules(count=len)
-    assert (rules.threshold, rules.chunk, rules.draft_tokens, rules.max_tokens, rules.max_rounds) == (0.3, 16, 16, 512, 150)
+    assert (rules.threshold, rules.chunk, rules.draft_tokens, rules.max_tokens, rules.max_rounds) == (
+        0.3,
+        16,
+        16,
+        512,
+        150,
+    )
     settings = check_settings({"preset": "paper"})
     assert (settings.threshold, settings.chunk, settings.draft, settings.max_tokens) == (0.3, 16, 16, 512)
     assert (settings.max_rounds, settings.temperature) == (150, 0)
@@ -63,7 +69,18 @@ def test_the_limit_counts_the_whole_answer_by_cl100k() -> None:
 
 
 def test_the_limit_counts_what_the_nudger_wrote() -> None:
-    words = "supercalifragilistic expiali docious antidisestablish mentarian pneumono ultra micro scopic silico".split()
+    words = [
+        "supercalifragilistic",
+        "expiali",
+        "docious",
+        "antidisestablish",
+        "mentarian",
+        "pneumono",
+        "ultra",
+        "micro",
+        "scopic",
+        "silico",
+    ]
     done = paper(endless(" no", 0.1), lambda text: (f"{words[len(text) % 10]} x", 0.9), draft_tokens=1, max_tokens=20)
     assert done.answer.finish_reason == "length"
     assert count_cl100k(done.answer.text) >= 20 > count_cl100k(done.answer.text[: -len(done.answer.tokens[-1].text)])
@@ -156,7 +173,9 @@ def test_repeated_nudge() -> None:
 
 
 def test_another_nudge_between_starts_the_count_again() -> None:
-    done = paper(endless(" no", 0.1), lambda text: ("other thing" if text == "samesame" else "same thing", 0.9), draft_tokens=1)
+    done = paper(
+        endless(" no", 0.1), lambda text: ("other thing" if text == "samesame" else "same thing", 0.9), draft_tokens=1
+    )
     assert done.answer.text == "samesame" + "other" + "same" * 3
 
 

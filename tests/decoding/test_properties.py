@@ -13,7 +13,29 @@ from tests.toys import Model, Run, hashed, run, writes
 
 TOKENS = st.one_of(
     st.sampled_from(
-        ["a", " b", " the", "ly", "\n", " ", "  ", "\t", "", ".", ", ", "two words", " x y", "é", "你", "好 ", "🧑‍🚀", " 🎉", "1", "\n\n", "STOP"]
+        [
+            "a",
+            " b",
+            " the",
+            "ly",
+            "\n",
+            " ",
+            "  ",
+            "\t",
+            "",
+            ".",
+            ", ",
+            "two words",
+            " x y",
+            "é",
+            "你",
+            "好 ",
+            "🧑‍🚀",
+            " 🎉",
+            "1",
+            "\n\n",
+            "STOP",
+        ]
     ),
     st.text(min_size=0, max_size=4).filter(lambda text: text.isprintable() or text.isspace()),
 )
@@ -29,7 +51,12 @@ def noise(draw: st.DrawFn) -> Model:
     if kind == "writer":
         return writes(draw(st.text(alphabet="ab c\n", max_size=60)) + "end")
     vocabulary = draw(st.lists(TOKENS, min_size=1, max_size=12))
-    return hashed(draw(st.integers(0, 999)), vocabulary, draw(st.sampled_from([0.0, 0.03, 0.2])), draw(st.sampled_from([0.0, 0.3, 0.9])))
+    return hashed(
+        draw(st.integers(0, 999)),
+        vocabulary,
+        draw(st.sampled_from([0.0, 0.03, 0.2])),
+        draw(st.sampled_from([0.0, 0.3, 0.9])),
+    )
 
 
 @st.composite
@@ -51,7 +78,15 @@ def what(done: Run) -> Any:
     """All of a run that must not depend on how tokens were fetched."""
     tokens = [replace(token, request="") for token in done.answer.tokens]
     stats = done.answer.stats
-    return tokens, done.segments, done.answer.finish_reason, stats.rounds, stats.answer_tokens, stats.nudged_tokens, done.pieces
+    return (
+        tokens,
+        done.segments,
+        done.answer.finish_reason,
+        stats.rounds,
+        stats.answer_tokens,
+        stats.nudged_tokens,
+        done.pieces,
+    )
 
 
 @settings(max_examples=300, deadline=None)

@@ -81,7 +81,8 @@ def test_held_for_stop(text: str, stops: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "since", "start"), [("a bc", 0, 1), ("a bc ", 0, 1), ("bc", 0, 0), ("a bc", 3, 3), ("a\n bc", 0, 1), ("  ", 0, 0)]
+    ("text", "since", "start"),
+    [("a bc", 0, 1), ("a bc ", 0, 1), ("bc", 0, 0), ("a bc", 3, 3), ("a\n bc", 0, 1), ("  ", 0, 0)],
 )
 def test_last_word_start(text: str, since: int, start: int) -> None:
     assert t.last_word_start(text, since, "space") == start

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from nudge_providers import UsageError
+from nudge_providers.endpoint import EndpointSpec, parse_endpoint
+from nudge_providers.registry import make_provider, provider_names
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("local:gemma", EndpointSpec("local", "gemma")),
+        ("llamacpp@http://h:1", EndpointSpec("llamacpp", "", "http://h:1")),
+        ("llamacpp:a/b:c@d@https://h/v1/", EndpointSpec("llamacpp", "a/b:c@d", "https://h/v1")),
+        (" vllm:m@http://[::1]:8000 ", EndpointSpec("vllm", "m", "http://[::1]:8000")),
+    ],
+)
+def test_parse(text: str, spec: EndpointSpec) -> None:
+    assert parse_endpoint(text) == spec
+    assert parse_endpoint(str(spec)) == spec
+
+
+@pytest.mark.parametrize("text", ["", ":m", "http://h:1", "a b:m", "x@http://", "x@http://h:port", "x@http://h:99999"])
+def test_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="provider"):
+        parse_endpoint(text)
+
+
+@pytest.mark.parametrize("url", ["http://me:hunter2@h:1", "http://me:hunter2@h:port", "https://hunter2@h"])
+def test_secrets_in_a_url_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_endpoint(f"x@{url}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_unknown_provider_offers_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'llamacpp'"):
+        make_provider(parse_endpoint("lamacpp@http://h:1"))
+    assert "llamacpp" in provider_names()
+
+
+def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_API_KEY", "sk-planted")
+    provider = make_provider(parse_endpoint("llamacpp@http://h:1"))
+    assert "planted" not in repr(provider) + repr(vars(provider)) + provider.endpoint
