@@ -89,7 +89,11 @@ class NudgeClient:
             messages, base = _paper_prompts(messages, settings)
         else:
             base = base_prompt(messages, settings.form, settings.answer_start)
-        nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
+        # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
+        nudger, *_ = await asyncio.gather(
+            chat_prompt(self._providers["nudger"], messages, settings.template),
+            *(provider.capabilities() for provider in self._providers.values()),
+        )
         decoder, holdback = _decoder(settings, base)
         hot = settings.temperature
         cool = hot if settings.nudger_temperature is None else settings.nudger_temperature

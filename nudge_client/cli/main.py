@@ -21,6 +21,10 @@ COMMANDS = {
 DEBUG = "nudge.debug"
 
 
+class OutputClosed(Exception):
+    """Whoever read the output has enough. An OSError would be made an exit status of its own by click."""
+
+
 class Lazy(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -33,6 +37,12 @@ class Lazy(click.Group):
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise OutputClosed from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -83,8 +93,8 @@ def main(args: list[str] | None = None) -> int:
 
 def _ending(error: BaseException) -> int:
     """Say what went wrong, once, and give the exit status."""
-    if isinstance(error, BrokenPipeError):
-        # Whoever read has enough. What is still buffered must not fail again while Python ends.
+    if isinstance(error, OutputClosed | BrokenPipeError):
+        # What is still buffered must not fail again while Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if isinstance(error, click.exceptions.Exit):
