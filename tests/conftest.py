@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +26,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 @pytest.fixture(scope="session")
 def real_pair() -> Iterator[dict[str, str]]:
     """Urls of the embedded pair, on servers of its own for the whole session."""
-    import subprocess
-    import sys
-
     from nudge_client.local.models import MODELS
 
     urls: dict[str, str] = {}
@@ -46,13 +46,30 @@ def real_pair() -> Iterator[dict[str, str]]:
             assert process.stdout
             for line in process.stdout:
                 if line.startswith(b'{"url"'):
-                    urls[name] = __import__("json").loads(line)["url"]
+                    urls[name] = json.loads(line)["url"]
                     break
         yield urls
     finally:
         for process in processes:
             process.kill()
             process.communicate()
+
+
+@pytest.fixture(scope="session")
+def kept_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state folder in which the embedded pair is kept for the whole session."""
+    folder = tmp_path_factory.mktemp("kept")
+    command = [sys.executable, "-m", "nudge_client.cli.main", "local"]
+    environment = os.environ | {"NUDGE_STATE_DIR": str(folder)}
+    subprocess.run([*command, "up"], env=environment, check=True, capture_output=True, timeout=120)
+    yield folder
+    subprocess.run([*command, "down"], env=environment, check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def kept_pair(kept_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of this test find a pair that is kept."""
+    monkeypatch.setenv("NUDGE_STATE_DIR", str(kept_folder))
 
 
 @pytest.fixture
