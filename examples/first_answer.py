@@ -11,6 +11,4 @@ prompt = sys.argv[1] if len(sys.argv) > 1 else "Give me three tips for staying h
 answer = generate(prompt, max_tokens=80)
 
 print(answer.text)
-print(
-    f"\n{answer.stats.nudge_ratio:.0%} of {answer.stats.answer_tokens} tokens by the nudging model; {answer.finish_reason}"
-)
+print(f"\n{answer.stats.nudge_ratio:.0%} of {answer.stats.answer_tokens} tokens by the nudging model")

@@ -19,9 +19,7 @@ async def main(prompt: str) -> None:
             print(text, end="", flush=True)
         print("\n")
         for token in stream.answer.tokens[:12]:
-            print(
-                f"{token.author:7} {token.text!r:16} {token.reason:12} top-1 {token.top_probability:.2f}  {token.request}"
-            )
+            print(f"{token.author:7} {token.text!r:16} {token.reason:12} {token.top_probability:.2f}  {token.request}")
 
 
 asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "Describe a sunset."))

@@ -90,10 +90,8 @@ class NudgeClient:
         else:
             base = base_prompt(messages, settings.form, settings.answer_start)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
-        nudger, *_ = await asyncio.gather(
-            chat_prompt(self._providers["nudger"], messages, settings.template),
-            *(provider.capabilities() for provider in self._providers.values()),
-        )
+        await asyncio.gather(*(provider.capabilities() for provider in self._providers.values()))
+        nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
         decoder, holdback = _decoder(settings, base)
         hot = settings.temperature
         cool = hot if settings.nudger_temperature is None else settings.nudger_temperature
