@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-
-import regex
+from functools import cache
+from typing import Any
 
 from nudge_client.decoding.rules import Segmentation
 
 # A nudging word: leading whitespace, then non-whitespace. `\s` and str.isspace agree in `re`.
 _WORD = re.compile(r"\s*\S+")
 _LAST_WORD = re.compile(r"\s*\S+\s*\Z")
-# UAX #29 default word boundaries: `regex`'s WORD flag.
-_UNICODE_BOUNDARY = regex.compile(r"(?w)\b")
 # Enough text before a position to decide whether it is a boundary (emoji sequences and flags are the longest).
 _CONTEXT = 64
 
 REPEAT_CHARS = 30  # ALGORITHM, guards: a suffix of at least 30 characters
 REPEAT_TIMES = 3
+
+
+@cache
+def _unicode_boundary() -> Any:
+    import regex  # takes 45 ms to import, and most answers need none of it
+
+    return regex.compile(r"(?w)\b")  # UAX #29 default word boundaries
+
+
+def _unicode_edges(text: str, start: int = 0) -> list[int]:
+    """Positions of the word boundaries in `text` from `start` on; the whole text decides what is one."""
+    return [match.start() for match in _unicode_boundary().finditer(text, start)]
 
 
 def starts_word(text: str, token: str, segmentation: Segmentation) -> bool:
@@ -29,7 +39,7 @@ def starts_word(text: str, token: str, segmentation: Segmentation) -> bool:
         return False
     before = text[-_CONTEXT:]
     position = len(before)
-    return any(match.start() == position for match in _UNICODE_BOUNDARY.finditer(before + token, position))
+    return position in _unicode_edges(before + token, position)[:1]
 
 
 def whole_words(draft: str, ended: bool, segmentation: Segmentation) -> list[str]:
@@ -46,7 +56,7 @@ def whole_words(draft: str, ended: bool, segmentation: Segmentation) -> list[str
 
 
 def _unicode_words(draft: str) -> list[str]:
-    edges = [match.start() for match in _UNICODE_BOUNDARY.finditer(draft)]
+    edges = _unicode_edges(draft)
     pieces = [draft[a:b] for a, b in zip([0, *edges], [*edges, len(draft)], strict=True) if a < b]
     words: list[str] = []
     space = ""
@@ -64,7 +74,7 @@ def last_word_start(text: str, since: int, segmentation: Segmentation) -> int:
     if segmentation == "unicode":
         end = len(text.rstrip())
         window = max(since, end - _CONTEXT)
-        edges = [window + match.start() for match in _UNICODE_BOUNDARY.finditer(text[window:end])]
+        edges = [window + edge for edge in _unicode_edges(text[window:end])]
         start = max((edge for edge in edges if edge < end), default=window)
         return max(since, len(text[:start].rstrip()))
     match = _LAST_WORD.search(text, since)

@@ -13,7 +13,6 @@ async def local_urls(names: Sequence[str]) -> AsyncIterator[dict[str, str]]:
     Raises UsageError for an unknown model or missing packages, UnavailableError when a server does not start.
     """
     from nudge_client.local.models import model_named
-    from nudge_client.local.processes import own_servers
     from nudge_client.local.state import read_state
 
     for name in names:
@@ -22,5 +21,7 @@ async def local_urls(names: Sequence[str]) -> AsyncIterator[dict[str, str]]:
     if kept and all(name in kept.urls for name in names):
         yield kept.urls
         return
+    from nudge_client.local.processes import own_servers
+
     async with own_servers(names) as urls:
         yield urls
