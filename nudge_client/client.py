@@ -40,6 +40,9 @@ class NudgeClient:
         **options: Any,
     ) -> None:
         given = {name: value for name, value in (("base", base), ("nudger", nudger)) if isinstance(value, str)}
+        for name, value in (("base", base), ("nudger", nudger)):
+            if value is not None and not isinstance(value, str | Provider):
+                raise UsageError(f"{name} is neither an endpoint nor a Provider (see nudge_providers.types.Provider)")
         self.settings = _with_options(settings or Settings(), given | options)
         check_template(self.settings.template)
         self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}

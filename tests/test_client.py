@@ -205,7 +205,15 @@ async def test_generate_for_scripts_inside_a_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"threshold": 2}, {"nonsense": 1}, {"template": "nowhere"}, {"base": "local:none"}]
+    "options",
+    [
+        {"threshold": 2},
+        {"nonsense": 1},
+        {"template": "nowhere"},
+        {"base": "local:none"},
+        {"base": 7},
+        {"nudger": object()},
+    ],
 )
 async def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

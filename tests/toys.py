@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nudge_client.answer import Answer
 from nudge_client.decoding import Holdback, Piece, Rules, Steps, decode
 from nudge_client.sources import Sampling, Source
 from nudge_client.stream import AnswerStream, Writing
-from nudge_providers.types import Capabilities, Completion, CompletionRequest, Message, Token, Usage
+from nudge_providers import CapabilityError
+from nudge_providers.types import (
+    Capabilities,
+    Completion,
+    CompletionRequest,
+    Message,
+    ScoredToken,
+    StreamEnd,
+    Token,
+    Usage,
+)
 
 # Text so far -> next token and the top-1 probability there; None is the end of sequence.
 Model = Callable[[str], tuple[str, float] | None]
@@ -77,6 +87,15 @@ class ToyProvider:
             text += token
         usage = Usage(prompt_tokens=len(request.prompt), completion_tokens=len(tokens) + (finish == "stop"))
         return Completion("".join(t.text for t in tokens), tuple(tokens), finish, usage)  # type: ignore[arg-type]
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | StreamEnd, None]:
+        done = await self.complete(request)
+        for token in done.tokens:
+            yield token
+        yield StreamEnd(done.finish, done.usage)
+
+    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
+        raise CapabilityError("a toy scores nothing")
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         return self.prompt

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from nudge_providers.errors import UsageError
-from nudge_providers.logprobs import is_text
+from nudge_providers.parsing import is_text
 from nudge_providers.types import Message
 
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, Any]]

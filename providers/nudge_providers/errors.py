@@ -86,6 +86,17 @@ class ContextExceededError(ProviderError):
     prompt_tokens: int | None = None
     context_length: int | None = None
 
+    @classmethod
+    def with_sizes(cls, prompt_tokens: object, context_length: object) -> ContextExceededError:
+        """The error that names both sizes, as the server told them."""
+        error = cls(
+            f"the prompt has {prompt_tokens} tokens, and the model's context holds {context_length}",
+            advice="Shorten the prompt, or serve the model with a larger context",
+        )
+        error.prompt_tokens = prompt_tokens if isinstance(prompt_tokens, int) else None
+        error.context_length = context_length if isinstance(context_length, int) else None
+        return error
+
 
 class RejectedError(ProviderError):
     """The server refuses this request for good."""

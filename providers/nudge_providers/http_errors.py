@@ -1,49 +1,63 @@
-"""From an HTTP status, its headers and its body to one error of the tree."""
+"""From an HTTP status, its headers and its body, or from aiohttp's own errors, to one error of the tree."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
+
+import aiohttp
 
 from nudge_providers.errors import (
     AuthenticationError,
     EndpointError,
+    MalformedReply,
     NotFoundError,
     RateLimitedError,
     RejectedError,
     UnavailableError,
     printable,
 )
+from nudge_providers.retry import Disconnected, Unreachable
+
+ADVICE: dict[type[EndpointError], str] = {
+    AuthenticationError: "Check the API key of this endpoint",
+    NotFoundError: "Check the url and the model; the url is the server's root, such as http://host:8080",
+}
 
 
 def error_for_status(endpoint: str, status: int, headers: Mapping[str, str], body: Any) -> EndpointError:
     """The error for a reply that is not 200. `body`: decoded JSON, or the text when it is none."""
-    message = error_message(body) or "no explanation"
-    said = f"the server said: {message}"
+    said = f"the server said: {error_message(body) or 'no explanation'}"
     request_id = headers.get("x-request-id", "")
-
-    def make(kind: type[EndpointError], text: str, advice: str) -> EndpointError:
-        return kind(text, endpoint=endpoint, status=status, request_id=request_id, advice=advice)
-
-    if status in (401, 403):
-        return make(AuthenticationError, said, "Check the API key of this endpoint")
-    if status == 404:
-        return make(
-            NotFoundError, said, "Check the url and the model; the url is the server's root, such as http://host:8080"
-        )
-    if status == 429:
-        error = RateLimitedError(said, endpoint=endpoint, status=status, request_id=request_id)
-        error.retry_after = retry_after(headers)
-        return error
-    if status in (408, 425) or (status >= 500 and status not in (501, 505)):
-        unavailable = UnavailableError(said, endpoint=endpoint, status=status, request_id=request_id)
-        unavailable.retry_after = retry_after(headers)
-        # 503 is a server that is loading or busy; the others rarely mend themselves.
-        unavailable.worth_waiting = float("inf") if status == 503 else 10.0
-        return unavailable
+    kind = _kind(status)
+    advice = ADVICE.get(kind, "")
     if 300 <= status < 400:
-        return make(RejectedError, "the server redirects elsewhere", "Give the final url; redirects are not followed")
-    return make(RejectedError, said, "Is this the url of a completion server?" if status in (405, 501) else "")
+        said, advice = "the server redirects elsewhere", "Give the final url; redirects are not followed"
+    elif status in (405, 501):
+        advice = "Is this the url of a completion server?"
+    elif status == 402:
+        advice = "The account has no credit"
+    error = kind(said, endpoint=endpoint, status=status, request_id=request_id, advice=advice)
+    if isinstance(error, RateLimitedError | UnavailableError):
+        error.retry_after = retry_after(headers)
+    if isinstance(error, UnavailableError) and status != 503:
+        error.worth_waiting = 10.0  # 503 is a server that is loading or busy; the others rarely mend themselves
+    return error
+
+
+def _kind(status: int) -> type[EndpointError]:
+    if status in (401, 402, 403):
+        return AuthenticationError
+    if status == 404:
+        return NotFoundError
+    if status == 429:
+        return RateLimitedError
+    if status in (408, 409, 425) or (status >= 500 and status not in (501, 505)):
+        return UnavailableError
+    return RejectedError
 
 
 def error_message(body: Any) -> str:
@@ -60,9 +74,42 @@ def error_message(body: Any) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After` header given in seconds; None without one."""
+    """Seconds that a reply asks to wait, or None.
+
+    `retry-after-ms`, then `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), then `x-ratelimit-reset` in
+    seconds (Together's documents).
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0), ("x-ratelimit-reset", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            seconds = _until(value) if name == "retry-after" else -1.0
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return None
+
+
+def _until(date: str) -> float:
+    """Seconds until an HTTP date, 0 when it is past, -1 when it is none."""
     try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return -1.0
+
+
+def translated(error: aiohttp.ClientError, endpoint: str) -> EndpointError:
+    """The one boundary where aiohttp's errors become ours. Its texts can hold headers: none is passed on."""
+    if isinstance(error, aiohttp.ClientSSLError):
+        failure = Unreachable("the TLS connection failed", endpoint=endpoint, advice="Is the certificate trusted?")
+        failure.worth_waiting = 0.0
+        return failure
+    if isinstance(error, aiohttp.InvalidURL):
+        return MalformedReply(endpoint, "url", "cannot be requested")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+        reason = os.strerror(number) if number and number > 0 else "no such host"
+        return Unreachable(f"cannot connect: {reason}", endpoint=endpoint, advice="Is the server running there?")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return MalformedReply(endpoint, "response", "is not HTTP")
+    return Disconnected("the server closed the connection before its reply was whole", endpoint=endpoint)

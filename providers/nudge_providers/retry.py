@@ -50,23 +50,27 @@ def _stop_at(deadline: float) -> Callable[[RetryCallState], bool]:
     return stop
 
 
-async def call_with_retries(attempt: Callable[[], Awaitable[T]], *, deadline: float) -> T:
-    """Await `attempt()` until it gives a result or a permanent error, for at most `deadline` seconds in all.
-
-    Raises what the last attempt raised; an attempt still running at the deadline raises UnavailableError.
-    """
-    retrying = AsyncRetrying(
+def retrying(deadline: float) -> AsyncRetrying:
+    """Tries again what may pass, until `deadline` seconds after the first try; then the last error is raised."""
+    return AsyncRetrying(
         retry=retry_if_exception_type((RateLimitedError, UnavailableError)),
         wait=_wait,
         stop=_stop_at(deadline),
         reraise=True,
     )
 
+
+async def call_with_retries(attempt: Callable[[], Awaitable[T]], *, deadline: float) -> T:
+    """Await `attempt()` until it gives a result or a permanent error, for at most `deadline` seconds in all.
+
+    Raises what the last attempt raised; an attempt still running at the deadline raises UnavailableError.
+    """
+
     async def once() -> T:  # tenacity looks for a coroutine function
         return await attempt()
 
     try:
         async with asyncio.timeout(deadline):
-            return await retrying(once)
+            return await retrying(deadline)(once)
     except TimeoutError:
         raise UnavailableError(f"no answer within {deadline:g} s") from None

@@ -1,10 +1,11 @@
-"""The shared way to a server: one pooled aiohttp session an endpoint, JSON in, JSON out, errors classified."""
+"""The shared way to a server: one pooled aiohttp session an endpoint, JSON in, JSON or events out."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,8 +13,9 @@ import aiohttp
 from pydantic import SecretStr
 
 from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError
-from nudge_providers.http_errors import error_for_status
+from nudge_providers.http_errors import error_for_status, translated
 from nudge_providers.retry import Disconnected, Unreachable, call_with_retries
+from nudge_providers.sse import SseDecoder
 
 # vLLM and llama.cpp close an idle socket after about 5 s; a request on one that is closing fails. Let go sooner.
 KEEP_ALIVE_SECONDS = 3.0
@@ -29,7 +31,8 @@ class Reply(NamedTuple):
     request_id: str
 
 
-def _no_refinement(error: EndpointError, _body: object) -> EndpointError:
+def no_refinement(error: EndpointError, _body: object) -> EndpointError:
+    """Leave the error as it is."""
     return error
 
 
@@ -38,6 +41,7 @@ class HttpTransport:
 
     endpoint: how errors name it. api_key: sent as a bearer token, shown nowhere.
     deadline: seconds for one call, retries and waits included. connect_timeout: seconds for one connection.
+    stall_timeout: seconds without a byte after which a stream counts as broken off.
     refine: turns a status error into the server's own, more telling one, given the decoded body.
     """
 
@@ -49,25 +53,51 @@ class HttpTransport:
         api_key: SecretStr | None = None,
         deadline: float = 120.0,
         connect_timeout: float = 10.0,
+        stall_timeout: float = 30.0,
         max_connections: int = 256,
-        refine: Refine = _no_refinement,
+        refine: Refine = no_refinement,
     ) -> None:
         self.endpoint = endpoint
         self.base_url = base_url
         self.deadline = deadline
         self._api_key = api_key
         self._connect_timeout = connect_timeout
+        self._stall_timeout = stall_timeout
         self._max_connections = max_connections
         self._refine = refine
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> Reply:
         """POST `payload` as JSON; the decoded reply. Raises the classified errors of this package."""
-        return await self._call("POST", path, json.dumps(payload, ensure_ascii=False).encode())
+        return await self._call("POST", path, _encoded(payload))
 
     async def get(self, path: str) -> Reply:
         """GET a JSON document."""
         return await self._call("GET", path, None)
+
+    async def events(self, path: str, payload: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """POST `payload` and give the decoded data of each event, until `[DONE]`; one try, no retries.
+
+        Closing it closes the connection, which is how a server learns that nobody listens. Raises the classified
+        errors; Disconnected when the stream breaks off or stalls.
+        """
+        decoder = SseDecoder()
+        async with self._request("POST", path, _encoded(payload)) as response:
+            if response.status != 200:
+                raise self._error(response.status, response.headers, await self._read(response, path))
+            chunks = response.content.iter_any()
+            while True:
+                try:
+                    async with asyncio.timeout(self._stall_timeout):
+                        chunk = await anext(chunks, b"")
+                except TimeoutError:
+                    raise Disconnected(f"no data for {self._stall_timeout:g} s", endpoint=self.endpoint) from None
+                if not chunk:
+                    raise Disconnected("the stream broke off", endpoint=self.endpoint)
+                for data in self._decoded(decoder, chunk, path):
+                    if data == "[DONE]":
+                        return
+                    yield self._event(data, path)
 
     async def aclose(self) -> None:
         """Close the session. Safe to call twice."""
@@ -77,41 +107,31 @@ class HttpTransport:
 
     async def _call(self, method: str, path: str, body: bytes | None) -> Reply:
         try:
-            status, headers, raw = await call_with_retries(
-                lambda: self._attempt(method, path, body), deadline=self.deadline
-            )
+            return await call_with_retries(lambda: self._attempt(method, path, body), deadline=self.deadline)
         except UnavailableError as error:
             error.endpoint = error.endpoint or self.endpoint
             raise
-        request_id = headers.get("x-request-id", "")
-        if status != 200:
-            raise self._error(status, headers, raw)
-        try:
-            return Reply(json.loads(raw), request_id)
-        except (ValueError, RecursionError):
-            raise MalformedReply(self.endpoint, f"{path} body", "is not JSON", request_id=request_id) from None
 
-    async def _attempt(self, method: str, path: str, body: bytes | None) -> tuple[int, Mapping[str, str], bytes]:
-        """One try. Raises what may be tried again; a permanent refusal comes back as a status."""
-        session = self._open_session()
+    async def _attempt(self, method: str, path: str, body: bytes | None) -> Reply:
+        async with self._request(method, path, body) as response:
+            raw = await self._read(response, path)
+        if response.status != 200:
+            raise self._error(response.status, response.headers, raw)
+        return Reply(self._json(raw, path), response.headers.get("x-request-id", ""))
+
+    @asynccontextmanager
+    async def _request(self, method: str, path: str, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {"content-type": "application/json"} if body is not None else {}
         if self._api_key is not None:
             headers["authorization"] = f"Bearer {self._api_key.get_secret_value()}"
+        url = self.base_url + path
         try:
-            async with session.request(
-                method, self.base_url + path, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                raw = await self._read(response, path)
-                status, reply_headers = response.status, response.headers
+            async with self._open().request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+                yield response
         except aiohttp.ClientError as error:
-            raise self._translated(error) from None
-        except TimeoutError:
+            raise translated(error, self.endpoint) from None
+        except aiohttp.ServerTimeoutError:
             raise Unreachable("no connection in time", endpoint=self.endpoint) from None
-        if status in (408, 425, 429) or status >= 500:
-            error_now = self._error(status, reply_headers, raw)
-            if isinstance(error_now, UnavailableError) or status == 429:
-                raise error_now
-        return status, reply_headers, raw
 
     async def _read(self, response: aiohttp.ClientResponse, path: str) -> bytes:
         parts: list[bytes] = []
@@ -123,6 +143,28 @@ class HttpTransport:
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def _decoded(self, decoder: SseDecoder, chunk: bytes, path: str) -> list[str]:
+        try:
+            return decoder.decode(chunk)
+        except UnicodeDecodeError:
+            raise MalformedReply(self.endpoint, f"{path} stream", "is not UTF-8 text") from None
+
+    def _event(self, data: str, path: str) -> Any:
+        """An event's JSON. An error may come inside a 200 stream, with the status it would have had in `code`."""
+        event = self._json(data, path)
+        if isinstance(event, dict) and event.get("error"):
+            detail = event["error"]
+            code = detail.get("code") if isinstance(detail, dict) else None
+            status = code if isinstance(code, int) and 400 <= code < 600 else 500
+            raise self._refine(error_for_status(self.endpoint, status, {}, event), event)
+        return event
+
+    def _json(self, raw: bytes | str, path: str) -> Any:
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise MalformedReply(self.endpoint, f"{path} body", "is not JSON") from None
+
     def _error(self, status: int, headers: Mapping[str, str], raw: bytes) -> EndpointError:
         try:
             body: Any = json.loads(raw)
@@ -130,23 +172,7 @@ class HttpTransport:
             body = raw.decode("utf-8", "replace")
         return self._refine(error_for_status(self.endpoint, status, headers, body), body)
 
-    def _translated(self, error: aiohttp.ClientError) -> EndpointError:
-        """The one boundary where aiohttp's errors become ours. Its texts can hold headers: none is passed on."""
-        here = self.endpoint
-        if isinstance(error, aiohttp.ClientSSLError):
-            failure = Unreachable("the TLS connection failed", endpoint=here, advice="Is the certificate trusted?")
-            failure.worth_waiting = 0.0
-            return failure
-        if isinstance(error, aiohttp.InvalidURL):
-            return MalformedReply(here, "url", "cannot be requested")
-        if isinstance(error, aiohttp.ClientConnectorError):
-            reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
-            return Unreachable(f"cannot connect: {reason}", endpoint=here, advice="Is the server running there?")
-        if isinstance(error, aiohttp.ClientResponseError):
-            return MalformedReply(here, "response", "is not HTTP")
-        return Disconnected("the server closed the connection before its reply was whole", endpoint=here)
-
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             connector = aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS)
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
@@ -154,3 +180,7 @@ class HttpTransport:
             outward = urlsplit(self.base_url).hostname not in ("127.0.0.1", "localhost", "::1")
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=outward)
         return self._session
+
+
+def _encoded(payload: Mapping[str, Any]) -> bytes:
+    return json.dumps(payload, ensure_ascii=False).encode()

@@ -7,11 +7,12 @@ so a listed token can stand for several of the model's; `Usage.completion_tokens
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
+Finish = Literal["stop", "length"]
 
 
 class Token(NamedTuple):
@@ -21,12 +22,14 @@ class Token(NamedTuple):
     logprob: natural log of the probability of this token, in nats, <= 0.
     top_logprob: the same for the most probable token at this position; equal to `logprob` under greedy decoding.
     request: ordinal of the request it came from, per source, from 1; 0 when unknown.
+    top: the most probable tokens here with their logprobs, best first; empty unless more than one was asked for.
     """
 
     text: str
     logprob: float
     top_logprob: float
     request: int = 0
+    top: tuple[tuple[str, float], ...] = ()
 
     @property
     def top_probability(self) -> float:
@@ -53,6 +56,7 @@ class CompletionRequest:
     """One call for a continuation of `prompt`, with the log-probability of every token.
 
     max_tokens: at least 1. temperature 0 is greedy, and then neither top_p nor seed is sent.
+    logprobs: how many of the most probable tokens to list at each position, at least 1.
     """
 
     prompt: str
@@ -60,6 +64,7 @@ class CompletionRequest:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    logprobs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,30 @@ class Completion:
 
     text: str
     tokens: tuple[Token, ...]
-    finish: Literal["stop", "length"]
+    finish: Finish
     usage: Usage
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The last item of a stream. `usage` is all zeros where the server does not tell it."""
+
+    finish: Finish
+    usage: Usage
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token of a text that was given to the model: what the model thought of it, and what it would have written.
+
+    text: the token as it stands in the text. logprob: its own. next_token: the model's most probable token there.
+    """
+
+    text: str
+    logprob: float
+    next_token: Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +131,16 @@ class Provider(Protocol):
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """The model's continuation of a prompt, with log-probabilities."""
+
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | StreamEnd, None]:
+        """The same continuation, token by token, then one `StreamEnd`. Closing it cancels the request."""
+
+    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
+        """What the model makes of `continuation` after `prompt`, in one call.
+
+        The tokens joined end with the continuation; the first may begin in the prompt, where the tokenizer joins
+        both. Raises CapabilityError where the server gives no log-probabilities of a prompt.
+        """
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         """The prompt that asks this model for the next assistant message, in its own chat template."""

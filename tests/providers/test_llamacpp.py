@@ -199,8 +199,9 @@ FIRST = ("logprobs", "content", 0)
     [
         (("text",), 7, "text"),
         (("finish_reason",), "tired", "finish_reason"),
-        (("text",), "one two three", "content"),
-        (("text",), "one tw", "content"),
+        (("text",), "one two three", "logprobs do not spell"),
+        (("text",), "one tw", "logprobs do not spell"),
+        (("text",), "one", "logprobs do not spell"),
         (("logprobs", "content"), {}, "content"),
         (FIRST, "one", "content\\[0\\]"),
         ((*FIRST, "token"), None, "token"),
