@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nudge_client.answer import Answer, segments_of, stats_of, traced
 from nudge_client.decoding import Append, Ask, AskChunk, Author, Event, Finish, Holdback, Piece, Retract, Round, Steps
-from nudge_client.decoding.events import Reply, take_back
+from nudge_client.decoding.events import OutOfRoom, Reply, take_back
 from nudge_client.sources import Ledger, Source
 from nudge_providers.errors import ContextExceededError, UsageError
 
@@ -67,8 +67,14 @@ class AnswerStream:
         )
 
     async def aclose(self) -> None:
-        """Stop writing. What was written stays in `partial()`."""
-        await self._pieces.aclose()
+        """Stop writing. What was written stays in `partial()`.
+
+        For the task that iterates; another one cancels that task. Raises UsageError when it is iterating elsewhere.
+        """
+        try:
+            await self._pieces.aclose()
+        except RuntimeError:
+            raise UsageError("the stream is being iterated over in another task; cancel that task instead") from None
 
     async def _run(self) -> AsyncGenerator[Piece, None]:
         self._started = time.perf_counter()
@@ -85,7 +91,7 @@ class AnswerStream:
                     except ContextExceededError:
                         if not self._parts:
                             raise
-                        event = Finish("length")  # the answer has filled the window; what is written stands
+                        event = writing.decoder.throw(OutOfRoom())
                 self._record(event)
                 for piece in writing.holdback.feed(event):
                     if self._first is None and piece.text:

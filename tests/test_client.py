@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any
@@ -236,3 +237,41 @@ def test_public_names() -> None:
     assert set(nudge_client.__all__) <= set(dir(nudge_client))
     with pytest.raises(AttributeError):
         _ = nudge_client.nothing
+
+
+async def test_a_stream_cannot_be_closed_by_another_task() -> None:
+    waiting, hold = asyncio.Event(), asyncio.Event()
+
+    class Slow(Anything):
+        async def complete(self, request: CompletionRequest) -> Completion:
+            waiting.set()
+            await hold.wait()
+            return await super().complete(request)
+
+    base, _ = pair()
+    async with NudgeClient(base=base, nudger=Slow(writes("Yes."), "\n")) as client:
+        stream = client.stream("Can we?")
+
+        async def follow() -> None:
+            async for _ in stream:
+                pass
+
+        task = asyncio.create_task(follow())
+        await waiting.wait()
+        with pytest.raises(UsageError, match="cancel that task"):
+            await stream.aclose()
+        hold.set()
+        await task
+
+
+async def test_a_paper_answer_that_fills_the_window_is_cleaned_like_any_other() -> None:
+    class Full(Anything):
+        async def complete(self, request: CompletionRequest) -> Completion:
+            if self.requests:
+                raise ContextExceededError("too long")
+            return await super().complete(request)
+
+    base = Anything(script(("Hi", " you \t", 0.9)))
+    async with NudgeClient(base=base, nudger=Full(writes("Hi there x y z"), "\n"), preset="paper", draft=2) as client:
+        answer = await client.generate("Can we?")
+    assert (answer.text, answer.finish_reason) == ("Hi you", "length")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from nudge_client.decoding.events import Ask, Finish, FinishReason, Reason, Round, Steps
+from nudge_client.decoding.events import Ask, Finish, FinishReason, OutOfRoom, Reason, Round, Steps
 from nudge_client.decoding.growing import Draft, Growing
 from nudge_client.decoding.rules import Rules
 from nudge_client.decoding.text import last_word_start, starts_word, whole_words
@@ -32,7 +32,10 @@ def decode(rules: Rules) -> Steps[None]:
         else:
             number += 1
             yield Round(number)
-            finish = yield from _round(answer, nudges)
+            try:
+                finish = yield from _round(answer, nudges)
+            except OutOfRoom:
+                finish = "length"
     yield Finish(finish)
 
 
@@ -41,11 +44,11 @@ def _round(answer: Growing, nudges: deque[str]) -> Steps[FinishReason | None]:
     draft = yield from _draft(answer)
     if draft.ended and not draft.tokens:
         return "stop"
-    yield from answer.claim_last_word(draft.text)
+    claimed = yield from answer.claim_last_word(draft.text)
     if draft.ended and rules.ending == "draft":
         return (yield from answer.append_nudge(draft, 0, len(draft.text), "ending")) or "stop"
 
-    begin = len(answer.text)
+    begin = len(answer.text) - claimed
     finish, first = yield from _nudge(answer, draft)
     if finish:
         return finish
@@ -128,7 +131,9 @@ def _base_writes(answer: Growing, token: Token, reason: Reason) -> Steps[FinishR
         if token.top_probability < rules.threshold:
             inside = not starts_word(answer.text, token.text, rules.segmentation)
             if rules.boundary == "rollback" and inside:
-                yield from answer.retract_to(last_word_start(answer.text, begin, rules.segmentation), "rollback")
+                start = last_word_start(answer.text, begin, rules.segmentation)
+                start += len(answer.text[start:]) - len(answer.text[start:].lstrip())
+                yield from answer.retract_to(start, "rollback")
             if rules.boundary != "word" or not inside:
                 break
             reason = "inside_word"

@@ -29,6 +29,10 @@ Reason = Literal[
 ]
 
 
+class OutOfRoom(Exception):
+    """Thrown into a decoder in place of a reply when the answer has filled a model's window: it finishes `length`."""
+
+
 class Ask(NamedTuple):
     """What is `author`'s next token after the answer `after`? At most `want` tokens from here on can be of use."""
 

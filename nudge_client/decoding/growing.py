@@ -56,11 +56,9 @@ class Growing:
 
     def append(self, author: Author, text: str, reason: Reason, token: Token, adds: int) -> Steps[FinishReason | None]:
         """Add text; a finish reason when a stop string or the repetition guard ends the answer with it."""
-        # A stop string may have begun in what was there before.
-        longest = max(map(len, self.rules.stop), default=0)
-        stop = find_stop(self.text + text, self.rules.stop, max(0, len(self.text) - longest + 1))
-        if stop >= 0:
-            yield from self._add_up_to(stop, Append(author, text, reason, token, adds), "stop")
+        stop = self._user_stop(text)
+        if stop:
+            yield from self._add_up_to(stop[0], Append(author, text, reason, token, adds), "stop")
             return "stop"
         yield from self._add(Append(author, text, reason, token, adds))
         if extra := repeated_tail(self.text):
@@ -72,15 +70,17 @@ class Growing:
         self, token: Token, reason: Reason, begin: int
     ) -> Steps[FinishReason | Literal["base_stop"] | None]:
         """Add a token of the base model, whose run began at `begin`; `base_stop` when it has run on."""
-        stop = find_stop(self.text + token.text, self.rules.base_stop, begin)
-        if stop < 0:
+        run_on = find_stop(self.text + token.text, self.rules.base_stop, begin)
+        stop = self._user_stop(token.text)
+        if not run_on or (stop and stop[1] <= run_on[1]):
             return (yield from self.append("base", token.text, reason, token, 1))
-        if stop > len(self.text):
-            # A user's stop string in what is left goes before.
-            finish = yield from self.append("base", token.text[: stop - len(self.text)], reason, token, 1)
-            return finish or "base_stop"
-        yield from self.retract_to(stop, "base_stop")
+        yield from self._add_up_to(run_on[0], Append("base", token.text, reason, token, 1), "base_stop")
         return "base_stop"
+
+    def _user_stop(self, more: str) -> tuple[int, int] | None:
+        # It may have begun in what was there before.
+        longest = max(map(len, self.rules.stop), default=0)
+        return find_stop(self.text + more, self.rules.stop, max(0, len(self.text) - longest + 1))
 
     def append_nudge(self, draft: Draft, start: int, end: int, reason: Reason) -> Steps[FinishReason | None]:
         """Add `draft.text[start:end]`. At the token limit the text ends with the last token that fits."""
@@ -92,22 +92,24 @@ class Growing:
                 return finish
         return None
 
-    def claim_last_word(self, draft_text: str) -> Steps[None]:
+    def claim_last_word(self, draft_text: str) -> Steps[int]:
         """Under `boundary = "word"`, a draft that begins inside the base model's last word makes that word its own.
 
         The nudger made the word longer ("Paris" + ".", "Sure" + "ly"), so the word is no longer the base model's; the
-        text stays, its author changes, and authors still change only where a word starts.
+        text stays, its author changes, and authors still change only where a word starts. Gives back how many
+        characters were claimed.
         """
         rules = self.rules
         if rules.boundary != "word" or not self.parts or self.parts[-1].author != "base" or not draft_text:
-            return
+            return 0
         if starts_word(self.text, draft_text, rules.segmentation):
-            return
+            return 0
         since = len(self.text) - self._run_length("base")
         start = last_word_start(self.text, since, rules.segmentation)
         claimed = yield from self.retract_to(start, "completed")
         for part in claimed:
             yield from self._add(part._replace(author="nudger", reason="completed"))
+        return len(self.text) - start
 
     def trim_spaces(self, since: int) -> Steps[None]:
         """Take back spaces and tabs at the end, down to `since`: they belong to the word that follows."""

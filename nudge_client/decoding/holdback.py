@@ -56,10 +56,15 @@ class Holdback:
     def _to_hold(self) -> int:
         text = self._text()
         held = held_for_stop(text, self.stop)
-        if self._author == "base":
-            held = max(held, held_for_stop(text, self.base_stop))
-            if self.hold_words:
-                held = max(held, len(text) - last_word_start(text, 0, self.segmentation))
+        if self._author == "base" and self.hold_words:
+            # What is left if a base stop is dropped and spaces are trimmed: its last word, its part of a stop string.
+            kept = text[: len(text) - held_for_stop(text, self.base_stop)]
+            trimmed = kept.rstrip(" \t")
+            held = max(
+                held,
+                len(text) - last_word_start(kept, 0, self.segmentation),
+                len(text) - len(trimmed) + held_for_stop(trimmed, self.stop),
+            )
         return held
 
     def _release(self, held: int) -> Iterator[Piece]:

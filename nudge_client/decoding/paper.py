@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nudge_client.decoding.events import Append, AskChunk, Author, Finish, FinishReason, Reason, Retract, Round, Steps
+from nudge_client.decoding.events import (
+    Append,
+    AskChunk,
+    Author,
+    Finish,
+    FinishReason,
+    OutOfRoom,
+    Reason,
+    Retract,
+    Round,
+    Steps,
+)
 from nudge_client.decoding.growing import Draft
 from nudge_client.decoding.text import drop_repeated_suffixes
 from nudge_providers.types import Completion, Token
@@ -73,7 +84,10 @@ def decode_paper(rules: PaperRules) -> Steps[None]:
         else:
             number += 1
             yield Round(number)
-            finish = yield from _round(output)
+            try:
+                finish = yield from _round(output)
+            except OutOfRoom:
+                finish = "length"
     shown = "".join(output.shown)
     surplus = len(shown) - len(drop_repeated_suffixes(shown.rstrip()))
     if surplus:

@@ -11,9 +11,10 @@ from nudge_client.decoding.rules import Segmentation
 
 # A nudging word: leading whitespace, then non-whitespace. `\s` and str.isspace agree in `re`.
 _WORD = re.compile(r"\s*\S+")
-_LAST_WORD = re.compile(r"\s*\S+\s*\Z")
 # Enough text before a position to decide whether it is a boundary (emoji sequences and flags are the longest).
-_CONTEXT = 64
+_CONTEXT = 256
+# Nothing, a letter, a digit: what UAX #29 looks ahead for (its rules WB6, WB7, WB11 and WB12).
+_CONTINUATIONS = ("", "a", "0")
 
 REPEAT_CHARS = 30  # ALGORITHM, guards: a suffix of at least 30 characters
 REPEAT_TIMES = 3
@@ -38,8 +39,8 @@ def starts_word(text: str, token: str, segmentation: Segmentation) -> bool:
     if segmentation == "space":
         return False
     before = text[-_CONTEXT:]
-    position = len(before)
-    return position in _unicode_edges(before + token, position)[:1]
+    # Whatever may follow: "." after "3" starts no word, since "14" may come next.
+    return all(len(before) in _unicode_edges(before + token + probe, len(before))[:1] for probe in _CONTINUATIONS)
 
 
 def whole_words(draft: str, ended: bool, segmentation: Segmentation) -> list[str]:
@@ -70,15 +71,21 @@ def _unicode_words(draft: str) -> list[str]:
 
 
 def last_word_start(text: str, since: int, segmentation: Segmentation) -> int:
-    """Where the last word of `text[since:]` begins, its leading whitespace included; `since` if nothing precedes it."""
-    if segmentation == "unicode":
-        end = len(text.rstrip())
-        window = max(since, end - _CONTEXT)
-        edges = [window + edge for edge in _unicode_edges(text[window:end])]
-        start = max((edge for edge in edges if edge < end), default=window)
-        return max(since, len(text[:start].rstrip()))
-    match = _LAST_WORD.search(text, since)
-    return match.start() if match else since
+    """Where the last word of `text[since:]` begins, its leading whitespace included; `since` if nothing precedes it.
+
+    By Unicode, whatever may follow: "can'" is one word, since it may become "can't".
+    """
+    if segmentation == "space":
+        parts = text[since:].rsplit(None, 1)
+        return since + len(parts[0]) if len(parts) == 2 else since
+    end = len(text.rstrip())
+    window = max(since, end - _CONTEXT)
+    start = min(_last_edge(text[window:end] + probe, end - window) for probe in _CONTINUATIONS)
+    return max(since, len(text[: window + start].rstrip()))
+
+
+def _last_edge(text: str, before: int) -> int:
+    return max((edge for edge in _unicode_edges(text) if edge < before), default=0)
 
 
 def without_trailing_spaces(text: str, since: int) -> int:
@@ -86,10 +93,16 @@ def without_trailing_spaces(text: str, since: int) -> int:
     return max(since, len(text.rstrip(" \t")))
 
 
-def find_stop(text: str, stops: Iterable[str], since: int) -> int:
-    """Where the earliest stop string that begins at `since` or later begins, or -1."""
-    found = [position for stop in stops if (position := text.find(stop, since)) >= 0]
-    return min(found, default=-1)
+def find_stop(text: str, stops: Iterable[str], since: int) -> tuple[int, int] | None:
+    """Start and end of the stop string that is complete first, of those that begin at `since` or later.
+
+    First by its end, so that the answer does not depend on how the text was cut into tokens.
+    """
+    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop, since)) >= 0]
+    if not found:
+        return None
+    end, start = min(found)
+    return start, end
 
 
 def held_for_stop(text: str, stops: Iterable[str]) -> int:

@@ -65,4 +65,6 @@ def _transcript(system: str, turns: Sequence[Message], answer_start: str) -> Bas
     lines = [system or "A conversation between a user and a helpful assistant."]
     lines += [f"{names[turn.role]}: {turn.content}" for turn in turns]
     # No space after the colon: a prompt that ends in one makes a model tokenize the rest differently.
-    return BasePrompt("\n\n".join([*lines, "Assistant:"]) + answer_start, ("\nUser:", "\nAssistant:"))
+    return BasePrompt(
+        "\n\n".join([*lines, "Assistant:"]) + (answer_start and f"\n{answer_start}"), ("\nUser:", "\nAssistant:")
+    )

@@ -37,7 +37,10 @@ class Ledger:
         self.prompt_tokens += completion.usage.prompt_tokens
         self.cached_tokens += completion.usage.cached_tokens
         self.completion_tokens += completion.usage.completion_tokens
-        self.by_request.append((len(completion.tokens), completion.usage.completion_tokens))
+        listed = len(completion.tokens)
+        # Nothing whole before the limit: what was generated is thrown away.
+        lost = not listed and completion.finish == "length"
+        self.by_request.append((listed, 0 if lost else completion.usage.completion_tokens))
 
     def discarded(self, kept: dict[int, int]) -> int:
         """Tokens generated and not used. `kept`: listed tokens used of each request, by its ordinal."""

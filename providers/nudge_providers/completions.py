@@ -141,10 +141,10 @@ class CompletionProvider:
         return await asyncio.shield(self._asked)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        if self._asked is not None and not self._asked.done():
-            self._asked.cancel()
+        """Close the connections; calls under way end in an error."""
         await self._http.aclose()
+        if self._asked is not None:
+            await asyncio.wait([self._asked])  # it ends with the connection; whoever waits for it is told why
 
     # What an adapter may do in its own way
 

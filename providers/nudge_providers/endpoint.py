@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -30,21 +31,25 @@ def parse_endpoint(text: str) -> EndpointSpec:
     Raises UsageError when a part cannot be read.
     """
     head, url = text.strip(), ""
-    for scheme in ("@http://", "@https://"):
-        at = head.find(scheme)
-        if at >= 0:
-            head, url = head[:at], head[at + 1 :]
-            break
+    found = re.search(r"@(https?://.*)\Z", head, re.IGNORECASE | re.DOTALL)
+    if found:
+        head, url = head[: found.start()], found[1]
     provider, _, model = head.partition(":")
-    if model.startswith("//") or not provider or not provider.replace("-", "").replace("_", "").isalnum():
-        raise UsageError(f"endpoint {text!r} does not name a provider; {FORM}")
-    return EndpointSpec(provider, model.strip(), _checked_url(url, text))
+    shown = _without_secrets(text)
+    if "://" in head or not provider or not provider.replace("-", "").replace("_", "").isalnum():
+        raise UsageError(f"endpoint {shown!r} does not name a provider; {FORM}")
+    return EndpointSpec(provider, model.strip(), _checked_url(url, shown))
 
 
-def _checked_url(url: str, text: str) -> str:
+def _without_secrets(text: str) -> str:
+    """`text` without what may be a user name and password in a url."""
+    return re.sub(r"://.*@", "://…@", text, flags=re.DOTALL)
+
+
+def _checked_url(url: str, shown: str) -> str:
     if not url:
         return ""
-    if "@" in url.partition("://")[2].partition("/")[0]:
+    if "@" in url:
         # Not echoed: whatever stands there is a secret.
         raise UsageError("an endpoint's url must not hold a user name or password; put the key into the environment")
     try:
@@ -52,7 +57,9 @@ def _checked_url(url: str, text: str) -> str:
         host = parts.hostname
         _ = parts.port  # reading it checks it
     except ValueError as error:
-        raise UsageError(f"endpoint {text!r} has an unreadable url ({error}); {FORM}") from None
+        raise UsageError(f"endpoint {shown!r} has an unreadable url ({error}); {FORM}") from None
     if not host:
-        raise UsageError(f"endpoint {text!r} has a url without a host; {FORM}")
+        raise UsageError(f"endpoint {shown!r} has a url without a host; {FORM}")
+    if parts.query or parts.fragment:
+        raise UsageError("an endpoint's url must not hold a query or fragment; put a key into the environment")
     return url.rstrip("/")

@@ -104,6 +104,8 @@ def translated(error: aiohttp.ClientError, endpoint: str) -> EndpointError:
         failure = Unreachable("the TLS connection failed", endpoint=endpoint, advice="Is the certificate trusted?")
         failure.worth_waiting = 0.0
         return failure
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return Unreachable("no connection in time", endpoint=endpoint, advice="Is the server running there?")
     if isinstance(error, aiohttp.InvalidURL):
         return MalformedReply(endpoint, "url", "cannot be requested")
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -21,6 +21,14 @@ def provider_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
+def _key(variable: str, value: str) -> SecretStr:
+    """A key as it can stand in a header. Its value is in no message."""
+    value = value.strip()
+    if not value.isascii() or not value.isprintable():
+        raise UsageError(f"{variable}: the key holds characters that no key has; was it read from a broken file?")
+    return SecretStr(value)
+
+
 def make_provider(spec: EndpointSpec, *, api_key: SecretStr | None = None, deadline: float = 120.0) -> Provider:
     """The provider for a parsed endpoint.
 
@@ -35,7 +43,7 @@ def make_provider(spec: EndpointSpec, *, api_key: SecretStr | None = None, deadl
         raise UsageError(f"unknown provider {spec.provider!r} in endpoint '{spec}'{hint}")
     factory: Any = found[0].load()
     if api_key is None and (variable := getattr(factory, "key_variable", "")) and os.environ.get(variable):
-        api_key = SecretStr(os.environ[variable])
+        api_key = _key(variable, os.environ[variable])
     provider = factory(url=spec.url, model=spec.model, api_key=api_key, deadline=deadline)
     assert isinstance(provider, Provider)
     return provider

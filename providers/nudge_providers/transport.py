@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from pydantic import SecretStr
 
-from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError
+from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError, UsageError
 from nudge_providers.http_errors import error_for_status, translated
-from nudge_providers.retry import Disconnected, Unreachable, call_with_retries
+from nudge_providers.retry import Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder
 
 # vLLM and llama.cpp close an idle socket after about 5 s; a request on one that is closing fails. Let go sooner.
@@ -66,6 +67,7 @@ class HttpTransport:
         self._max_connections = max_connections
         self._refine = refine
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> Reply:
         """POST `payload` as JSON; the decoded reply. Raises the classified errors of this package."""
@@ -100,7 +102,8 @@ class HttpTransport:
                     yield self._event(data, path)
 
     async def aclose(self) -> None:
-        """Close the session. Safe to call twice."""
+        """Close the session; calls under way end in an error. Safe to call twice."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -130,8 +133,6 @@ class HttpTransport:
                 yield response
         except aiohttp.ClientError as error:
             raise translated(error, self.endpoint) from None
-        except aiohttp.ServerTimeoutError:
-            raise Unreachable("no connection in time", endpoint=self.endpoint) from None
 
     async def _read(self, response: aiohttp.ClientResponse, path: str) -> bytes:
         parts: list[bytes] = []
@@ -173,13 +174,23 @@ class HttpTransport:
         return self._refine(error_for_status(self.endpoint, status, headers, body), body)
 
     def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
+        if self._closed:
+            raise UsageError(f"{self.endpoint}: it is closed, and answers no more")
+        if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS)
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
-            # Proxies of the environment are for the way out, never for a server on this machine.
-            outward = urlsplit(self.base_url).hostname not in ("127.0.0.1", "localhost", "::1")
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=outward)
+            # Not aiohttp's trust_env: it would send what stands in a ~/.netrc, too.
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=_proxy(self.base_url))
         return self._session
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for the way out; none for a server on this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _encoded(payload: Mapping[str, Any]) -> bytes:

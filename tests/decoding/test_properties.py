@@ -30,6 +30,12 @@ TOKENS = st.one_of(
             "é",
             "你",
             "好 ",
+            "'",
+            "t",
+            "User",
+            ":",
+            " Question",
+            "the end",
             "🧑‍🚀",
             " 🎉",
             "1",
@@ -68,8 +74,8 @@ def pairs(draw: st.DrawFn) -> tuple[Model, Model, dict[str, Any]]:
         "draft_tokens": draw(st.integers(1, 17)),
         "max_tokens": draw(st.integers(1, 40)),
         "max_rounds": draw(st.integers(1, 12)),
-        "stop": draw(st.sampled_from([(), ("STOP",), ("a b", "\n\n")])),
-        "base_stop": draw(st.sampled_from([(), ("\n",), (" the", "ly a")])),
+        "stop": draw(st.sampled_from([(), ("STOP",), ("a b", "\n\n"), ("the end\n", " b\t")])),
+        "base_stop": draw(st.sampled_from([(), ("\n",), (" the", "ly a"), ("User:",), ("\nUser", "\n Question")])),
     }
     return noise(draw), noise(draw), rules
 
@@ -89,7 +95,7 @@ def what(done: Run) -> Any:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(pairs(), st.integers(1, 64), st.integers(1, 64))
 def test_any_pair(pair: tuple[Model, Model, dict[str, Any]], chunk: int, draft_chunk: int) -> None:
     base, nudger, rules = pair

@@ -15,7 +15,11 @@ from nudge_client.decoding import text as t
         ("a ", "b", True, True),
         ("a\n", "b", True, True),
         ("a", "b", False, False),
-        ("a", ".", False, True),
+        ("a", "!", False, True),
+        ("a", ".", False, False),  # "a.b" is one word
+        ("a", ". B", False, True),
+        ("3", ".", False, False),
+        ("can", "'", False, False),
         ("can", "'t", False, False),
         ("3.", "14", False, False),
         ("我", "们", False, True),
@@ -91,6 +95,8 @@ def test_last_word_start(text: str, since: int, start: int) -> None:
 def test_last_word_start_by_unicode() -> None:
     assert t.last_word_start("我们在", 0, "unicode") == 2
     assert t.last_word_start("Sure, ok", 0, "unicode") == 5
+    assert t.last_word_start("I can'", 0, "unicode") == 1
+    assert t.last_word_start("is 3.", 0, "unicode") == 2
     assert t.last_word_start("テキ", 0, "unicode") == 0
 
 

@@ -33,6 +33,7 @@ def test_transcript() -> None:
     prompt = base_prompt(MANY)
     assert prompt.text == "Be kind.\n\nUser: Hi\n\nAssistant: Hello!\n\nUser: More\n\nAssistant:"
     assert prompt.stop == ("\nUser:", "\nAssistant:")
+    assert base_prompt(MANY, "auto", "Sure").text.endswith("\n\nAssistant:\nSure")
 
 
 def test_auto_is_instruction_for_one_turn() -> None:

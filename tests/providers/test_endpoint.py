@@ -27,7 +27,17 @@ def test_refused(text: str) -> None:
         parse_endpoint(text)
 
 
-@pytest.mark.parametrize("url", ["http://me:hunter2@h:1", "http://me:hunter2@h:port", "https://hunter2@h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:hunter2@h:1",
+        "http://me:hunter2@h:port",
+        "https://hunter2@h",
+        "http://me:pa/hunter2@h:80",
+        "HTTP://me:hunter2@h",
+        "ftp://me:hunter2@h",
+    ],
+)
 def test_secrets_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_endpoint(f"x@{url}")
@@ -44,3 +54,19 @@ def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_API_KEY", "sk-planted")
     provider = make_provider(parse_endpoint("llamacpp@http://h:1"))
     assert "planted" not in repr(provider) + repr(vars(provider)) + provider.endpoint
+
+
+@pytest.mark.parametrize("url", ["http://h/?api_key=hunter2", "http://h/#hunter2"])
+def test_no_query_in_a_url(url: str) -> None:
+    with pytest.raises(UsageError, match="query or fragment") as caught:
+        parse_endpoint(f"x@{url}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_that_no_header_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_API_KEY", "sk-planted\x07more")
+    with pytest.raises(UsageError, match="LLAMA_API_KEY") as caught:
+        make_provider(parse_endpoint("llamacpp@http://h:1"))
+    assert "planted" not in str(caught.value)
+    monkeypatch.setenv("LLAMA_API_KEY", "sk-fine\r\n")
+    make_provider(parse_endpoint("llamacpp@http://h:1"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -16,8 +17,9 @@ from nudge_providers import (
     RateLimitedError,
     RejectedError,
     UnavailableError,
+    UsageError,
 )
-from nudge_providers.transport import KEEP_ALIVE_SECONDS, HttpTransport
+from nudge_providers.transport import KEEP_ALIVE_SECONDS, HttpTransport, _proxy
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -30,6 +32,7 @@ class RawServer:
         self.replies: list[bytes | None] = []  # None: close without a word
         self.connections = 0
         self.requests = 0
+        self.heads: list[bytes] = []
         self.url = ""
 
     async def start(self) -> None:
@@ -50,6 +53,7 @@ class RawServer:
                     if line.startswith(b"content-length:"):
                         await reader.readexactly(int(line.split(b":")[1]))
                 self.requests += 1
+                self.heads.append(head)
                 reply = self.replies.pop(0) if self.replies else OK
                 if reply is None:
                     break
@@ -217,3 +221,55 @@ async def test_the_key_is_sent_and_never_shown(server: RawServer, caplog: pytest
     assert "planted" not in str(caught.value) + repr(caught.value) + repr(vars(http)) + caplog.text
     await http.aclose()
     await runner.cleanup()
+
+
+async def test_netrc_is_never_read(server: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.2 login me password planted\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    http = HttpTransport("toy", server.url.replace("127.0.0.1", "localhost"))
+    await http.get("/x")
+    assert server.heads
+    assert not any(b"authorization" in head.lower() for head in server.heads)
+    await http.aclose()
+
+
+def test_proxies_are_for_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "inside")
+    assert _proxy("http://api.example") == "http://proxy:3128"
+    assert _proxy("http://127.0.0.1:1") is None
+    assert _proxy("http://inside:1") is None
+
+
+async def test_nothing_is_sent_after_closing(server: RawServer) -> None:
+    http = HttpTransport("toy", server.url, deadline=5)
+    server.replies = [status(503)] * 50
+    call = asyncio.create_task(http.get("/x"))
+    while not server.requests:
+        await asyncio.sleep(0.01)
+    await http.aclose()
+    with pytest.raises(UsageError, match="closed"):
+        await call
+    sent = server.requests
+    with pytest.raises(UsageError, match="closed"):
+        await http.get("/x")
+    assert server.requests == sent
+
+
+async def test_a_host_that_does_not_answer_the_connection() -> None:
+    """A full backlog: the connection is never made, and that is not waited for long."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        http = HttpTransport("toy", f"http://{address[0]}:{address[1]}", deadline=30, connect_timeout=0.3)
+        with pytest.raises(UnavailableError, match="no connection in time"):
+            await http.get("/x")
+        await http.aclose()
+        for filler in fillers:
+            filler.close()
