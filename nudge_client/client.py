@@ -100,7 +100,7 @@ class NudgeClient:
         cool = hot if settings.nudger_temperature is None else settings.nudger_temperature
         sources: dict[Author, Source] = {}
         asked: dict[Author, tuple[str, int, float]] = {
-            "base": (base.text, settings.chunk, hot),
+            "base": (settings.bos + base.text, settings.chunk, hot),
             "nudger": (nudger, settings.draft, cool),
         }
         for author, (prompt, chunk, temperature) in asked.items():

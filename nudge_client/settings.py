@@ -50,6 +50,9 @@ class Settings(BaseModel):
     system: str = Field("", description="system message, for both models")
     form: Form = Field("auto", description="base prompt: auto, question, instruction, plain or transcript")
     answer_start: str = Field("", description="put at the end of the base model's prompt")
+    bos: str = Field(
+        "", description="put in front of the base model's prompt, for a server that adds no BOS of its own"
+    )
     template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
     timeout: float = Field(120.0, gt=0, description="seconds for one request, with all its retries")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -37,10 +38,7 @@ class StandIn:
     async def start(self, **options: Any) -> StandIn:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/completions", self._complete)
-        app.router.add_post("/apply-template", self._template)
-        app.router.add_post("/tokenize", self._tokenize)
-        app.router.add_get("/props", self._props)
-        app.router.add_get("/v1/models", self._models)
+        self.routes(app.router)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, **options)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -48,6 +46,13 @@ class StandIn:
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
         return self
+
+    def routes(self, router: web.UrlDispatcher) -> None:
+        """What the server has beside completions."""
+        router.add_post("/apply-template", self._template)
+        router.add_post("/tokenize", self._tokenize)
+        router.add_get("/props", self._props)
+        router.add_get("/v1/models", self._models)
 
     async def stop(self) -> None:
         if self._runner:
@@ -69,21 +74,50 @@ class StandIn:
                 "n_ctx": self.window,
             }
             return web.json_response({"error": error}, status=400)
+        if body.get("stream"):
+            return await self._stream(request, body)
         return web.json_response(self.reply(body))
+
+    async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for event in [*self.events(body), "[DONE]"]:
+            data = event if isinstance(event, str) else json.dumps(event)
+            await response.write(f"data: {data}\n\n".encode())
+        await response.write_eof()
+        return response
+
+    def tokens(self, body: dict[str, Any]) -> tuple[list[tuple[str, float]], str]:
+        """What the model writes for a request, and how it finishes."""
+        text = body["prompt"].rpartition(PROMPT_END)[2]
+        written: list[tuple[str, float]] = []
+        for _ in range(body["max_tokens"]):
+            following = self.model(text)
+            if following is None:
+                return written, "stop"
+            written.append(following)
+            text += following[0]
+        return written, "length"
+
+    def events(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """What llama.cpp streams: an event a token, then one with empty text and the usage."""
+        whole = self.reply(body)
+        usage, choice = whole.pop("usage"), whole["choices"][0]
+        content = (choice["logprobs"] or {"content": []})["content"]
+        events = [
+            {
+                **whole,
+                "choices": [{**choice, "text": item["token"], "logprobs": {"content": [item]}, "finish_reason": None}],
+            }
+            for item in content
+        ]
+        return [*events, {**whole, "choices": [{**choice, "text": "", "logprobs": None}], "usage": usage}]
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
         """What llama.cpp sends for a completion (2026.10), without its timings."""
-        text = body["prompt"].rpartition(PROMPT_END)[2]
-        content: list[dict[str, Any]] = []
-        written, finish = "", "length"
-        for _ in range(body["max_tokens"]):
-            following = self.model(text + written)
-            if following is None:
-                finish = "stop"
-                break
-            token, probability = following
-            content.append(entry(token, probability))
-            written += token
+        listed, finish = self.tokens(body)
+        content = [entry(token, probability) for token, probability in listed]
+        written = "".join(token for token, _ in listed)
         return {
             "choices": [
                 {

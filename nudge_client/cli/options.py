@@ -38,6 +38,7 @@ SETTINGS: list[tuple[str, Any, str]] = [
         "How the base model is asked.  [default: auto]",
     ),
     ("--answer-start", "TEXT", "Put at the end of the base model's prompt."),
+    ("--bos", "TEXT", "Put in front of the base model's prompt, for a server that adds no BOS of its own."),
     (
         "--template",
         "NAME|FILE",

@@ -27,9 +27,9 @@ from nudge_providers.types import Capabilities, Message
 class LlamaCppProvider(CompletionProvider):
     """One llama.cpp server. `url` is its root; a trailing `/v1` is taken off. The model may be left out."""
 
-    key_variable = "LLAMA_API_KEY"
     profile = Profile(
         name="llamacpp",
+        key_variable="LLAMA_API_KEY",
         needs_model=False,
         max_logprobs=100,
         extra={"cache_prompt": True},

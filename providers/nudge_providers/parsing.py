@@ -98,7 +98,7 @@ class TokenParser:
 
     def __init__(self, endpoint: str, *, greedy: bool) -> None:
         self._endpoint = endpoint
-        self._greedy = greedy
+        self.greedy = greedy
         self._bytes: list[Token] = []
 
     def parse(self, text: str, logprobs: object, *, ended: bool) -> tuple[Token, ...]:
@@ -119,7 +119,7 @@ class TokenParser:
         if logprobs.get("content") is not None:
             listed = _content(logprobs["content"], self._endpoint)
         else:
-            listed = _legacy(logprobs, self._endpoint, greedy=self._greedy)
+            listed = _legacy(logprobs, self._endpoint, greedy=self.greedy)
         return self._spell(text, listed, 1 if ended else 0)
 
     def _spell(self, text: str, listed: Sequence[Token], special: int) -> tuple[Token, ...]:

@@ -21,6 +21,12 @@ def provider_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
+def _key_variable(factory: Any) -> str:
+    """The environment variable of a provider's key: of its profile, or its own attribute."""
+    profile = getattr(factory, "profile", None)
+    return str(getattr(profile or factory, "key_variable", ""))
+
+
 def _key(variable: str, value: str) -> SecretStr:
     """A key as it can stand in a header. Its value is in no message."""
     value = value.strip()
@@ -42,7 +48,7 @@ def make_provider(spec: EndpointSpec, *, api_key: SecretStr | None = None, deadl
         hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(provider_names())}, local"
         raise UsageError(f"unknown provider {spec.provider!r} in endpoint '{spec}'{hint}")
     factory: Any = found[0].load()
-    if api_key is None and (variable := getattr(factory, "key_variable", "")) and os.environ.get(variable):
+    if api_key is None and (variable := _key_variable(factory)) and os.environ.get(variable):
         api_key = _key(variable, os.environ[variable])
     provider = factory(url=spec.url, model=spec.model, api_key=api_key, deadline=deadline)
     assert isinstance(provider, Provider)
