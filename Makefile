@@ -1,5 +1,5 @@
 # Everything that must hold: `make check`. Needs uv only.
-.PHONY: check lint types test
+.PHONY: check lint types test test-vllm
 
 check: lint types test
 
@@ -12,3 +12,7 @@ types:
 
 test:
 	uv run pytest
+
+# The real vLLM server, set up from nothing: minutes, and gigabytes.
+test-vllm:
+	tests/vllm/lane

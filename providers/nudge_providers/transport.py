@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from pydantic import SecretStr
 
-from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError, UsageError
+from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError, UsageError, printable
 from nudge_providers.http_errors import error_for_status, translated
 from nudge_providers.retry import Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder
@@ -87,6 +87,10 @@ class HttpTransport:
         async with self._request("POST", path, _encoded(payload)) as response:
             if response.status != 200:
                 raise self._error(response.status, response.headers, await self._read(response, path))
+            if response.content_type != "text/event-stream":
+                raise MalformedReply(
+                    self.endpoint, f"{path} stream", f"comes as {printable(response.content_type, 40)}"
+                )
             chunks = response.content.iter_any()
             while True:
                 try:

@@ -1,0 +1,128 @@
+"""Mutated replies: only a classified error or a right answer, never another exception, never text no model wrote."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from typing import Any
+
+import pytest
+
+from nudge_providers import CapabilityError, MalformedReply
+from nudge_providers.completions import CompletionProvider
+from nudge_providers.endpoint import parse_endpoint
+from nudge_providers.registry import make_provider
+from nudge_providers.transport import Reply
+from nudge_providers.types import Capabilities, Completion
+from tests.providers.test_dialects import DIALECTS, NUDGER
+from tests.providers.test_faults import ASK
+from tests.standin import StandIn
+
+ROUNDS = 10_000
+STRANGE: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    1e300,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "\ud83d",
+    [],
+    {},
+    [None],
+    {"a": 1},
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        found += places(item, (*path, key))
+    return found
+
+
+def mutate(value: Any, dice: random.Random) -> Any:
+    """One to three changes: a field dropped, a type changed, a list shortened, lengthened or turned about."""
+    value = copy.deepcopy(value)
+    for _ in range(dice.randint(1, 3)):
+        choice = dice.choice(places(value) or [()])
+        if not choice:
+            return dice.choice(STRANGE)
+        *way, last = choice
+        place = value
+        for step in way:
+            place = place[step]
+        kind = dice.randrange(4)
+        if kind == 0:
+            del place[last]
+        elif kind == 1 and isinstance(place[last], list) and place[last]:
+            place[last] = dice.choice([place[last][:-1], place[last][1:], place[last] * 2, place[last][::-1]])
+        elif kind == 2 and isinstance(place[last], str):
+            place[last] = dice.choice([place[last][:-1], place[last] + "?", place[last][::-1]])
+        else:
+            place[last] = dice.choice(STRANGE)
+    return value
+
+
+def flip(raw: bytes, dice: random.Random) -> bytes:
+    changed = bytearray(raw)
+    for _ in range(dice.randint(1, 4)):
+        changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_mutated_replies(dialect: str) -> None:
+    kind, spec = DIALECTS[dialect]
+    standin: StandIn = kind(NUDGER)
+    provider: Any = make_provider(parse_endpoint(spec.format(url="http://127.0.0.1:9")))
+    assert isinstance(provider, CompletionProvider)
+    body = {"prompt": ASK.prompt, "max_tokens": ASK.max_tokens}
+    right = standin.reply(body)
+    text = right["choices"][0]["text"]
+    raw = json.dumps(right, ensure_ascii=False).encode()
+    known = {token for token, _ in standin.tokens(body)[0]}
+    dice = random.Random(dialect)
+
+    async def facts() -> Capabilities:
+        return Capabilities()
+
+    provider.capabilities = facts
+    seen = {"right": 0, "refused": 0, "without logprobs": 0}
+    for number in range(ROUNDS):
+        if number % 4:
+            data: Any = mutate(right, dice)
+        else:
+            try:
+                data = json.loads(flip(raw, dice))
+            except ValueError:
+                continue
+
+        async def post(path: str, payload: Any, data: Any = data) -> Reply:
+            return Reply(data, "")
+
+        provider._http.post = post
+        try:
+            done: Completion = await provider.complete(ASK)
+        except (MalformedReply, CapabilityError) as error:
+            seen["refused" if isinstance(error, MalformedReply) else "without logprobs"] += 1
+            continue
+        assert done.text == "".join(token.text for token in done.tokens)
+        sent = data["choices"][0]["text"]
+        assert sent.startswith(done.text), "no text but what the reply says"
+        if sent == text:
+            assert done.text == text, "nothing of it is lost"
+            assert {token.text for token in done.tokens} <= known
+        assert all(token.logprob <= token.top_logprob <= 0 for token in done.tokens)
+        assert min(done.usage.prompt_tokens, done.usage.cached_tokens, done.usage.completion_tokens) >= 0
+        seen["right"] += 1
+    assert seen["refused"] > 1000
+    assert seen["right"] > 1000
