@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any
 
@@ -109,21 +110,32 @@ class NudgeClient:
         return Writing(decoder, holdback, sources, "paper" if settings.preset == "paper" else "chunked")
 
     async def _open(self) -> None:
-        providers = {author: given for author, given in self._given.items() if isinstance(given, Provider)}
-        specs = {
-            author: parse_endpoint(getattr(self.settings, author)) for author in self._given if author not in providers
-        }
-        local = [spec.model for spec in specs.values() if spec.provider == LOCAL]
+        handed = {author: given for author, given in self._given.items() if isinstance(given, Provider)}
+        named: list[Author] = [author for author in self._given if author not in handed]
+        endpoints = [getattr(self.settings, author) for author in named]
+        opened = await self._stack.enter_async_context(open_endpoints(endpoints, self.settings.timeout))
+        self._providers = handed | dict(zip(named, opened, strict=True))
+
+
+@asynccontextmanager
+async def open_endpoints(endpoints: Sequence[str], deadline: float) -> AsyncIterator[list[Provider]]:
+    """Providers for endpoints as they are written, in order; local models are served for as long as it lasts.
+
+    deadline: seconds for one request, with all its retries. Raises UsageError, UnavailableError.
+    """
+    specs = [parse_endpoint(endpoint) for endpoint in endpoints]
+    async with AsyncExitStack() as stack:
         urls: dict[str, str] = {}
-        if local:
+        if local := [spec.model for spec in specs if spec.provider == LOCAL]:
             from nudge_client.local import local_urls
 
-            urls = await self._stack.enter_async_context(local_urls(local))
-        for author, spec in specs.items():
+            urls = await stack.enter_async_context(local_urls(local))
+        providers: list[Provider] = []
+        for spec in specs:
             here = EndpointSpec("llamacpp", url=urls[spec.model]) if spec.provider == LOCAL else spec
-            providers[author] = make_provider(here, deadline=self.settings.timeout)
-            self._stack.push_async_callback(providers[author].aclose)
-        self._providers = providers
+            providers.append(make_provider(here, deadline=deadline))
+            stack.push_async_callback(providers[-1].aclose)
+        yield providers
 
 
 def _with_options(settings: Settings, options: dict[str, Any]) -> Settings:

@@ -15,6 +15,7 @@ import click
 # Name, where it lives, and its line in the help: listing the commands imports none of them.
 COMMANDS = {
     "run": ("nudge_client.cli.run:run", "Answer one prompt."),
+    "doctor": ("nudge_client.cli.doctor:doctor", "Find out what endpoints can do."),
     "local": ("nudge_client.cli.local:local", "Keep the embedded pair of models running."),
     "config": ("nudge_client.cli.config:config", "Show the settings, or write a nudge.toml."),
 }

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nudge_client import NudgeClient
+from nudge_client.doctor import examine
 from nudge_client.prompts import as_messages, render
 from nudge_providers import CompletionRequest, ContextExceededError, NotFoundError, RejectedError
 from nudge_providers.types import StreamEnd, Token
@@ -103,6 +104,17 @@ async def test_a_closed_stream_leaves_the_server_ready(nudger: VllmProvider) -> 
         assert isinstance(await anext(stream), Token)
         await stream.aclose()
     assert (await nudger.complete(CompletionRequest(prompt, 2))).text
+
+
+async def test_doctor(base: VllmProvider, nudger: VllmProvider) -> None:
+    one, two = await examine(base), await examine(nudger)
+    for report in (one, two):
+        found = {name: finding.value for name, finding in report.findings.items()}
+        assert (found["logprobs"], found["max_top_logprobs"], found["raw_logprobs"]) == (True, 20, True)
+        assert (found["prompt_logprobs"], found["streaming_logprobs"], found["context_length"]) == (True, True, 2048)
+    assert "--bos '<bos>'" in one.findings["bos"].advice, "Gemma misses it here"
+    assert one.findings["chat_template"].verdict == "degraded"
+    assert two.findings["chat_template"].verdict == two.findings["eos"].verdict == "fine"
 
 
 @pytest.mark.parametrize("sides", ["vllm+vllm", "vllm+llamacpp", "llamacpp+vllm"])
