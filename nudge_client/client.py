@@ -44,6 +44,8 @@ class NudgeClient:
         for name, value in (("base", base), ("nudger", nudger)):
             if value is not None and not isinstance(value, str | Provider):
                 raise UsageError(f"{name} is neither an endpoint nor a Provider (see nudge_providers.types.Provider)")
+        if settings is not None and not isinstance(settings, Settings):
+            raise UsageError("settings is not a Settings object")
         self.settings = _with_options(settings or Settings(), given | options)
         check_template(self.settings.template)
         self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}

@@ -20,7 +20,7 @@ from nudge_providers.errors import UsageError, printable
 PREFIX = "NUDGE_"
 FILE = "nudge.toml"
 # Variables with the prefix that are no settings.
-OTHER_VARIABLES = {"NUDGE_CONFIG", "NUDGE_STATE_DIR"}
+OTHER_VARIABLES = {"NUDGE_CONFIG", "NUDGE_DEBUG", "NUDGE_STATE_DIR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ def _explain(problem: Any, origins: Mapping[str, str]) -> str:
     text = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-        return f"{origins.get(name) or name}: unknown setting" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"{origins.get(name) or printable(name, 60)}: unknown setting" + (
+            f"; did you mean {near[0]!r}?" if near else ""
+        )
     if not name:
         return text
     field = Settings.model_fields.get(name)
@@ -92,7 +94,8 @@ def _find_file(file: Path | None, environ: Mapping[str, str]) -> Path | None:
     named = file or (Path(environ["NUDGE_CONFIG"]) if environ.get("NUDGE_CONFIG") else None)
     if named is not None:
         if not named.is_file():
-            raise UsageError(f"config file {named}: no such file; `nudge config init` writes one")
+            problem = "it is not a file" if named.exists() else "no such file"
+            raise UsageError(f"config file {named}: {problem}; `nudge config init` writes one")
         return named
     for path in (Path(FILE), user_config_path("nudge") / FILE):
         if path.is_file():
@@ -104,14 +107,16 @@ def _file_layer(path: Path | None) -> Layer:
     if path is None:
         return Layer({}, {})
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"config file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"config file {path}: it is not UTF-8 text") from None
+    except RecursionError:
+        raise UsageError(f"config file {path}: it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"config file {path}: it is not TOML: {error}") from None
-    return Layer(values, {name: f"{path}: {name}" for name in values})
+    return Layer(values, {name: f"{path}: {printable(name, 60)}" for name in values})
 
 
 def _environment_layer(environ: Mapping[str, str]) -> Layer:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nudge_client.decoding import Boundary, Ending, Segmentation
 from nudge_client.prompts import Form
+from nudge_providers.parsing import is_text
 
 LOCAL_BASE = "local:gemma-3-270m"
 LOCAL_NUDGER = "local:smollm2-135m-instruct"
@@ -16,7 +17,7 @@ Preset = Literal["default", "paper"]
 # What the paper's method does not have; a value given for one of these together with its preset is a contradiction.
 NOT_IN_PAPER = ("boundary", "ending", "segmentation", "stop", "base_stop")
 
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Settings(BaseModel):
@@ -55,6 +56,17 @@ class Settings(BaseModel):
     )
     template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
     timeout: float = Field(120.0, gt=0, description="seconds for one request, with all its retries")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_and_text(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, bool):
+                raise ValueError(f"{name}: no setting is true or false")
+            for text in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(text, str) and not is_text(text):
+                    raise ValueError(f"{name}: it holds what is no character (undecodable bytes, or half a pair)")
+        return values
 
     @field_validator("stop", "base_stop", mode="before")
     @classmethod

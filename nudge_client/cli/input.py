@@ -19,8 +19,11 @@ def read_prompt(prompt: str | None, messages: Path | None) -> Prompt:
         return as_messages(read_messages(messages))
     if prompt is None:
         raise UsageError('no prompt; try: nudge run "Why is the sky blue?", or - to read it from standard input')
-    text = _decoded(sys.stdin.buffer.read(), "standard input").removesuffix("\n") if prompt == "-" else prompt
-    return as_messages(text)
+    if prompt != "-":
+        return as_messages(prompt)
+    if sys.stdin is None:
+        raise UsageError("standard input is closed")
+    return as_messages(_decoded(sys.stdin.buffer.read(), "standard input").removesuffix("\n"))
 
 
 def read_messages(path: Path) -> list[Any]:
@@ -47,6 +50,6 @@ def read_messages(path: Path) -> list[Any]:
 
 def _decoded(raw: bytes, where: str) -> str:
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig")  # some editors put a byte order mark in front
     except UnicodeDecodeError as error:
         raise UsageError(f"{where}: it is not UTF-8 text (byte {error.start})") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -81,6 +82,9 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
+    # A stream that the shell closed is None here; what would go there goes nowhere.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # whatever the locale says, answers are UTF-8
             stream.reconfigure(encoding="utf-8", errors="replace")
@@ -88,15 +92,18 @@ def main(args: list[str] | None = None) -> int:
         code: Any = cli.main(args, prog_name="nudge", standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:
-        return _ending(error)
+        try:
+            return _ending(error)
+        except OSError:  # there is nowhere to say it
+            return 2
     return code if isinstance(code, int) else 0
 
 
 def _ending(error: BaseException) -> int:
     """Say what went wrong, once, and give the exit status."""
-    if isinstance(error, OutputClosed | BrokenPipeError):
-        # What is still buffered must not fail again while Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # click and rich make a SystemExit of a closed output; nothing else here raises one.
+    if isinstance(error, OutputClosed | BrokenPipeError | SystemExit):
+        _discard_output()
         return 141
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
@@ -104,7 +111,7 @@ def _ending(error: BaseException) -> int:
         error.show()
         return 2
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        click.echo("\ninterrupted", err=True)
+        click.echo("interrupted", err=True)
         return 130
     if os.environ.get("NUDGE_DEBUG"):
         import traceback
@@ -115,11 +122,17 @@ def _ending(error: BaseException) -> int:
     if isinstance(error, NudgeError):
         click.echo(f"nudge: {error}", err=True)
         return 2 if isinstance(error, UsageError) else 3
-    if isinstance(error, OSError) and error.filename is not None:
-        click.echo(f"nudge: {error.filename}: {error.strerror}", err=True)
+    if isinstance(error, OSError) and error.strerror:
+        click.echo(f"nudge: {error.filename or 'cannot write the output'}: {error.strerror}", err=True)
+        _discard_output()
         return 2
     click.echo(f"nudge: this is a defect: {type(error).__name__}: {error}; --debug shows where", err=True)
     return 1
+
+
+def _discard_output() -> None:
+    """What is still buffered must not fail again while Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def run(
     from nudge_client.cli.input import read_prompt
     from nudge_client.config import load_config
 
+    if trace and messages and trace.resolve() == messages.resolve():
+        raise click.UsageError("--trace would overwrite the file of --messages")
     checked = load_config(given_settings(settings), file=config).settings
     question = read_prompt(prompt, messages)
     asyncio.run(_answer(question, checked, as_json=as_json, trace=trace, quiet=quiet))
@@ -52,7 +54,8 @@ async def _answer(question: Prompt, settings: Settings, *, as_json: bool, trace:
     from nudge_client.client import NudgeClient
 
     if trace:
-        trace.write_text("", "utf-8")  # a path that cannot be written is known before anything is paid for
+        with trace.open("a"):  # a path that cannot be written is known before anything is paid for
+            pass
     live = None if as_json else LiveText()
     client = NudgeClient(settings=settings)
     stream = client.stream(question)
@@ -64,8 +67,9 @@ async def _answer(question: Prompt, settings: Settings, *, as_json: bool, trace:
     finally:
         if live:
             live.close()
-        if trace:
-            trace.write_text("".join(f"{line}\n" for line in stream.partial().trace_lines()), "utf-8")
+        rows = list(stream.partial().trace_lines())
+        if trace and rows:
+            trace.write_text("".join(f"{line}\n" for line in rows), "utf-8")
     if as_json:
         click.echo(stream.answer.to_json(indent=2))
     if not quiet:

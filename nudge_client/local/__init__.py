@@ -23,5 +23,5 @@ async def local_urls(names: Sequence[str]) -> AsyncIterator[dict[str, str]]:
         return
     from nudge_client.local.processes import own_servers
 
-    async with own_servers(names) as urls:
-        yield urls
+    async with own_servers(names) as servers:
+        yield {server.name: server.url for server in servers}

@@ -17,6 +17,7 @@ from nudge_client.local.state import PairState, keeper_alive, read_state, starti
 from nudge_providers.errors import UnavailableError
 
 DOWN_SECONDS = 10.0
+BUSY = "another command has been starting or ending the local pair for too long"
 
 
 def up() -> tuple[PairState, bool]:
@@ -28,20 +29,27 @@ def up() -> tuple[PairState, bool]:
             state = read_state()
             return (state, False) if state else (_start(), True)
     except Timeout:
-        raise UnavailableError("another command has been starting the local pair for too long") from None
+        raise UnavailableError(BUSY) from None
 
 
 def down() -> bool:
     """End the kept pair. False when there was none."""
-    with starting_lock():
-        state = read_state()
-        if state is None:
-            return False
-        for number, seconds in ((signal.SIGTERM, DOWN_SECONDS), (signal.SIGKILL, 2.0)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(state.pid, number)
-            if _gone(seconds):
-                return True
+    try:
+        with starting_lock():
+            return _end()
+    except Timeout:
+        raise UnavailableError(BUSY) from None
+
+
+def _end() -> bool:
+    state = read_state()
+    if state is None:
+        return False
+    for number, seconds in ((signal.SIGTERM, DOWN_SECONDS), (signal.SIGKILL, 2.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(state.pid, number)
+        if _gone(seconds):
+            return True
     raise UnavailableError(f"the keeper of the local pair, process {state.pid}, does not end")
 
 

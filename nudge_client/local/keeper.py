@@ -21,17 +21,22 @@ async def _keep() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopped.set)
-    async with own_servers(list(MODELS)) as urls:
-        write_state(urls)
+    async with own_servers(list(MODELS)) as servers:
+        write_state({server.name: server.url for server in servers})
         print(READY, flush=True)
-        await stopped.wait()
+        # Half a pair is of no use: when one server is gone, the other goes, and commands start their own again.
+        ends = [asyncio.create_task(wait) for wait in (stopped.wait(), *(server.ended() for server in servers))]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         forget_state()
+        for end in ends:
+            end.cancel()
 
 
 def main() -> int:
     """Keep the pair. Prints `ready`, or what went wrong."""
     try:
         with keeper_lock().acquire(timeout=0):
+            forget_state()  # of a keeper that was killed
             asyncio.run(_keep())
     except Timeout:
         print("another process keeps the pair already", flush=True)

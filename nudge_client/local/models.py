@@ -52,7 +52,8 @@ def model_file(name: str) -> Path:
     try:
         return model.find(user_cache_path("nudge") / "models")
     except OSError as error:
-        raise UsageError(f"cannot put the file of {name} in place: {error.strerror}: {error.filename}") from None
+        problem = f"cannot put the file of {name} in place: {error.strerror}: {error.filename}"
+        raise UsageError(f"{problem}; XDG_CACHE_HOME names another place for it") from None
 
 
 def install_command() -> str:
@@ -70,10 +71,17 @@ def _find_gemma(cache: Path) -> Path:
 
     parts = package.chunk_paths()
     target: Path = cache / package.MODEL_NAME
+    size = sum(part.stat().st_size for part in parts)
+
+    def there() -> bool:
+        # It is moved into place whole, so a file of the right size is the right file.
+        return target.is_file() and target.stat().st_size == size
+
+    if there():  # also where the cache cannot be written to
+        return target
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
-        # It is moved into place whole, so a file of the right size is the right file.
-        if not target.is_file() or target.stat().st_size != sum(part.stat().st_size for part in parts):
+        if not there():
             log.warning(GEMMA_TERMS)
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 Path(package.assemble(Path(folder) / package.MODEL_NAME)).replace(target)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -61,14 +60,18 @@ class ServerProcess:
 
     async def stop(self) -> None:
         """End the process and wait until it is gone."""
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 await self._process.stdin.wait_closed()
         self._log.close()
+
+    async def ended(self) -> None:
+        """Return when the process is gone, for whatever reason."""
+        await self._process.wait()
 
     async def _listening(self) -> str:
         assert self._process.stdout
@@ -81,15 +84,11 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def own_servers(names: Sequence[str]) -> AsyncIterator[dict[str, str]]:
-    """Servers of our own for as long as the context lasts: url by model name."""
-    unique = list(dict.fromkeys(names))
-    results = await asyncio.gather(*map(ServerProcess.start, unique), return_exceptions=True)
-    servers = [result for result in results if isinstance(result, ServerProcess)]
-    try:
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        yield {server.name: server.url for server in servers}
-    finally:
-        await asyncio.gather(*(server.stop() for server in servers))
+async def own_servers(names: Sequence[str]) -> AsyncIterator[list[ServerProcess]]:
+    """Servers of our own, for as long as the context lasts."""
+    async with AsyncExitStack() as stack:
+        servers = []
+        for name in dict.fromkeys(names):
+            servers.append(await ServerProcess.start(name))
+            stack.push_async_callback(servers[-1].stop)
+        yield servers

@@ -34,7 +34,10 @@ def main() -> None:
     params.port = 0  # a free one
     params.n_parallel = SLOTS
     params.n_ctx = CONTEXT * SLOTS
-    params.cpuparams.n_threads = os.cpu_count() or 1
+    # llama.cpp's threads wait by spinning. With as many as there are cores, two servers, two commands or any other
+    # load made answers ten times slower; half of the cores each, asleep between requests, costs little.
+    params.cpuparams.n_threads = max(1, (os.cpu_count() or 1) // 2)
+    params.cpuparams.poll = 0
     # Sliding-window models (Gemma) would read the whole prompt again on every call without the full cache.
     params.swa_full = True
     params.warmup = False  # the first answer warms it up

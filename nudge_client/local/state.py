@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,8 +38,11 @@ def state_dir() -> Path:
     path = Path(os.environ.get("NUDGE_STATE_DIR") or user_state_path("nudge"))
     try:
         path.mkdir(parents=True, exist_ok=True)
+        # Tried, not asked: what the permissions say is not all. A lock there would be waited for in vain.
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
-        raise UsageError(f"cannot make the state folder {path}: {error.strerror}; set NUDGE_STATE_DIR") from None
+        raise UsageError(f"cannot write to the state folder {path}: {error.strerror}; set NUDGE_STATE_DIR") from None
     return path
 
 

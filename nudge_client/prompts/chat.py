@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nudge_providers.errors import UsageError
+from nudge_providers.parsing import is_text
 from nudge_providers.types import Message, Provider
 
 if TYPE_CHECKING:
@@ -38,17 +39,20 @@ def render(template: str, messages: Sequence[Message]) -> str:
 
     source, where = _source(template)
     try:
-        return _compiled(source).render(
+        text = _compiled(source).render(
             messages=[{"role": message.role, "content": message.content} for message in messages],
             add_generation_prompt=True,
             bos_token="",  # servers put their own BOS in front
             eos_token="",
         )
+        if is_text(text):
+            return text
+        raise UsageError(f"template {where} renders what is no character (half a surrogate pair)")
     except TemplateError as error:
         line = f", line {lineno}" if (lineno := getattr(error, "lineno", None)) else ""
         raise UsageError(f"template {where}{line}: {error.message or 'it cannot be rendered'}") from None
-    except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-        raise UsageError(f"template {where} cannot be rendered: {error}") from None
+    except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+        raise UsageError(f"template {where} cannot be rendered: {type(error).__name__} {error}") from None
 
 
 def check_template(template: str) -> None:

@@ -56,6 +56,7 @@ def _checked_url(url: str, shown: str) -> str:
         parts = urlsplit(url)
         host = parts.hostname
         _ = parts.port  # reading it checks it
+        (host or "").encode("idna")
     except ValueError as error:
         raise UsageError(f"endpoint {shown!r} has an unreadable url ({error}); {FORM}") from None
     if not host:

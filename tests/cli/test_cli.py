@@ -362,3 +362,86 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_version() -> None:
     assert nudge("--version").stdout.startswith(b"nudge-client ")
+
+
+def test_debug_on_a_good_run(pair: Pair, here: Path) -> None:
+    for args in (["run", "Can we?", "--debug", *pair.flags], ["--debug", "run", "Can we?", *pair.flags]):
+        done = nudge(*args)
+        assert done.returncode == 0, done.stderr
+    assert nudge("config", "show", NUDGE_DEBUG="1").returncode == 0
+
+
+def shell(command: str, *args: str) -> subprocess.CompletedProcess[bytes]:
+    """The command in bash as `nudge`, with its arguments as "$@"."""
+    script = f'nudge() {{ "{sys.executable}" -m nudge_client.cli.main "$@"; }}; {command}'
+    return subprocess.run(["bash", "-c", script, "bash", *args], capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("what", ["run Can-we", "run Can-we --json", "config show", "--version", "--help"])
+def test_full_disk(pair: Pair, here: Path, what: str) -> None:
+    flags = pair.flags if what.startswith("run") else []
+    done = shell(f'nudge {what} "$@" > /dev/full', *flags)
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr
+    assert b"defect" not in done.stderr
+
+
+@pytest.mark.parametrize("what", ["run Can-we", "run Can-we --json", "config show", "local status", "--version"])
+def test_closed_output(pair: Pair, here: Path, what: str) -> None:
+    flags = pair.flags if what.startswith("run") else []
+    done = shell(f'nudge {what} "$@" >&-', *flags)
+    assert (done.returncode, b"defect" in done.stderr) == (0, False), done.stderr
+
+
+def test_closed_input(here: Path) -> None:
+    fails(shell("nudge run - <&-"), 2, "standard input is closed")
+
+
+@pytest.mark.parametrize("what", ["config show", "--help", "run --help"])
+def test_help_into_a_closed_pipe(here: Path, what: str) -> None:
+    done = shell(f"set -o pipefail; nudge {what} | true")
+    assert (done.returncode in (0, 141), done.stderr) == (True, b"")
+
+
+def test_a_trace_that_is_there_survives_a_failure(pair: Pair, here: Path) -> None:
+    Path("trace.jsonl").write_text("precious\n")
+    assert (
+        nudge("run", "Hi", *pair.flags, "--trace", "trace.jsonl", "--base", "llamacpp@http://127.0.0.1:9").returncode
+        == 3
+    )
+    assert Path("trace.jsonl").read_text() == "precious\n"
+    fails(nudge("run", "--messages", "trace.jsonl", "--trace", "./trace.jsonl", *pair.flags), 2, "overwrite")
+
+
+def test_byte_order_marks(pair: Pair, here: Path) -> None:
+    Path("nudge.toml").write_bytes(b"\xef\xbb\xbfmax_tokens = 2\n")
+    Path("chat.json").write_bytes(b'\xef\xbb\xbf[{"role": "user", "content": "Hi"}]')
+    assert nudge("run", "--messages", "chat.json", *pair.flags).stdout == b"Yes we\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run", "Hi", "--answer-start", "\udcff"], ["answer_start", "no character"]),
+        (["run", "Hi", "--stop", "\udcff"], ["stop", "no character"]),
+        (["run", "Hi", "--base", "llamacpp@http://a..b"], ["unreadable url"]),
+        (["run", "Hi", "--draft", "99999999999999999999"], ["--draft", "less than or equal"]),
+        (["run", "Hi", "--base", "local"], ["no local model"]),
+    ],
+)
+def test_more_usage_errors(here: Path, args: list[str], words: list[str]) -> None:
+    fails(nudge(*args), 2, *words)
+
+
+def test_more_bad_files(here: Path) -> None:
+    Path("nudge.toml").write_text("a = " + "[" * 5000)
+    fails(nudge("run", "Hi"), 2, "nudge.toml")
+    Path("nudge.toml").write_text("max_tokens = true")
+    fails(nudge("run", "Hi"), 2, "max_tokens")
+    Path("nudge.toml").unlink()
+    Path("half.jinja").write_text('{{ "\\ud800" }}')
+    fails(nudge("run", "Hi", "--template", "half.jinja"), 2, "half.jinja")
+
+
+def test_unknown_host(pair: Pair, here: Path) -> None:
+    fails(nudge("run", "Hi", *pair.flags, "--base", "llamacpp@http://no.such.host.invalid:1"), 3, "no such host")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -9,10 +10,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from nudge_client import NudgeClient
 from nudge_client.local import models, state
 from nudge_providers import UsageError
 from tests.processes import servers_of, wait_until_gone, wait_until_started
@@ -130,3 +133,47 @@ def test_unwritable_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("NUDGE_STATE_DIR", str(tmp_path / "file" / "below"))
     with pytest.raises(UsageError, match="NUDGE_STATE_DIR"):
         state.state_dir()
+
+
+def test_a_killed_keepers_urls_are_not_believed_while_a_new_one_loads(folder: Path) -> None:
+    (folder / "pair.json").write_text(
+        json.dumps({"pid": 1, "urls": {name: "http://127.0.0.1:9" for name in models.MODELS}, "started": 0})
+    )
+    process = subprocess.Popen([*NUDGE, "local", "up"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until_started(folder, 1)
+    kept = state.read_state()
+    assert kept is None or kept.pid != 1
+    process.wait(60)
+    assert (state.read_state() or kept) is not None
+
+
+def test_the_pair_ends_when_one_of_its_servers_dies(folder: Path) -> None:
+    assert nudge("local", "up").returncode == 0
+    os.kill(servers_of(folder)[0], signal.SIGKILL)
+    assert wait_until_gone(folder, 5) == []
+    run = nudge("run", "What are colours?", "--max-tokens", "8")
+    assert run.returncode == 0, "it starts its own again"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.5])
+async def test_a_client_cancelled_while_it_opens_leaves_nothing(folder: Path, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds), NudgeClient():
+            pass
+    assert await asyncio.to_thread(wait_until_gone, folder, 5) == []
+
+
+def test_a_state_folder_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUDGE_STATE_DIR", "/proc")
+    with pytest.raises(UsageError, match="NUDGE_STATE_DIR"):
+        state.starting_lock()
+
+
+def test_a_model_in_a_read_only_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    models.model_file("gemma-3-270m")
+
+    def no_lock(path: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(models, "FileLock", no_lock)
+    assert models.model_file("gemma-3-270m").is_file()
