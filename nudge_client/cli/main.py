@@ -1,6 +1,6 @@
 """The entry point: subcommands by name, and every ending as one message and one exit status.
 
-0 done · 2 usage or config · 3 endpoint · 4 partial · 130 interrupted · 141 output closed early · 1 a defect here.
+0 done · 2 usage or config · 3 endpoint · 130 interrupted · 141 output closed early · 1 a defect here.
 """
 
 from __future__ import annotations
