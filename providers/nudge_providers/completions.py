@@ -156,11 +156,13 @@ class CompletionProvider:
         """The server's own, more telling error."""
         return error
 
+    def sent(self, prompt: str, facts: Capabilities) -> str:
+        """The prompt as it is sent: without a BOS that the server would double."""
+        return prompt.removeprefix(facts.bos) if facts.server_adds_bos and facts.bos else prompt
+
     def payload(self, request: CompletionRequest, facts: Capabilities) -> dict[str, Any]:
         """The body of a completion request. Greedy sends no sampling fields: `top_p` spoils some logprobs."""
-        prompt = request.prompt
-        if facts.server_adds_bos and facts.bos:
-            prompt = prompt.removeprefix(facts.bos)
+        prompt = self.sent(request.prompt, facts)
         number = min(request.logprobs, self.profile.max_logprobs)
         body: dict[str, Any] = {"prompt": prompt, "max_tokens": request.max_tokens, "temperature": request.temperature}
         body |= {"logprobs": True, "top_logprobs": number} if self.profile.logprobs_flag else {"logprobs": number}

@@ -10,8 +10,8 @@ from nudge_providers.parsing import describe, number, string
 from nudge_providers.types import ScoredToken, Token
 
 
-def scored(choice: Mapping[str, Any], continuation: str, endpoint: str) -> tuple[ScoredToken, ...]:
-    """The tokens of `continuation`, and the first one's beginning in what precedes it.
+def scored(choice: Mapping[str, Any], prompt: str, continuation: str, endpoint: str) -> tuple[ScoredToken, ...]:
+    """The tokens of `continuation` after `prompt`; the first may begin in the prompt.
 
     Looked for in the reply, never inferred from the request: a server may ignore `echo` without a word.
     Raises CapabilityError when the reply holds no prompt tokens, MalformedReply when its lists do not add up.
@@ -28,7 +28,7 @@ def scored(choice: Mapping[str, Any], continuation: str, endpoint: str) -> tuple
     assert isinstance(tops, list)
     if not own or own[0] is not None:  # the first token of a prompt has nothing before it to be judged by
         raise CapabilityError("the server ignores `echo`: the reply holds no prompt tokens", endpoint=endpoint)
-    begin, end = _span("".join(texts), continuation, endpoint)
+    begin, end = _span("".join(texts), prompt, continuation, endpoint)
     found: list[ScoredToken] = []
     offset = 0
     for index, text in enumerate(texts):
@@ -38,12 +38,14 @@ def scored(choice: Mapping[str, Any], continuation: str, endpoint: str) -> tuple
     return tuple(found)
 
 
-def _span(whole: str, continuation: str, endpoint: str) -> tuple[int, int]:
-    """Where the continuation stands in the echoed text, before what was generated after it."""
-    begin = whole.rfind(continuation)
-    if begin < 0:
+def _span(whole: str, prompt: str, continuation: str, endpoint: str) -> tuple[int, int]:
+    """Where the continuation stands in the echoed text: after the prompt, which a BOS may precede, and before what was
+    generated.
+    """
+    at = whole.find(prompt + continuation)
+    if at < 0:
         raise MalformedReply(endpoint, "logprobs.tokens", "do not spell the prompt")
-    return begin, begin + len(continuation)
+    return at + len(prompt), at + len(prompt) + len(continuation)
 
 
 def _scored(text: str, value: object, top: object, index: int, endpoint: str) -> ScoredToken:

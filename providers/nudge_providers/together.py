@@ -51,7 +51,7 @@ class TogetherProvider(CompletionProvider):
         listed = reply.data.get("prompt") if isinstance(reply.data, Mapping) else None
         if not isinstance(listed, list) or not listed or not isinstance(listed[0], Mapping):
             raise CapabilityError("the reply holds no prompt tokens", endpoint=self._endpoint)
-        return scored(listed[0], continuation, self._endpoint)
+        return scored(listed[0], prompt, continuation, self._endpoint)
 
     def stream_tokens(
         self, event: Mapping[str, Any], choice: Mapping[str, Any], parser: TokenParser

@@ -39,7 +39,7 @@ class VllmProvider(CompletionProvider):
         facts = await self.capabilities()
         body = self.payload(CompletionRequest(prompt + continuation, 1), facts) | {"echo": True}
         reply = await self._http.post("/v1/completions", body)
-        return scored(self._choice(reply.data), continuation, self._endpoint)
+        return scored(self._choice(reply.data), self.sent(prompt, facts), continuation, self._endpoint)
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         """The prompt by the model's own template: `/tokenize` renders it as ids, `/detokenize` spells them."""
