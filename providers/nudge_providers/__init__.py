@@ -21,6 +21,8 @@ from nudge_providers.types import (
     End,
     Message,
     Provider,
+    ScoredToken,
+    StreamEnd,
     Token,
     Usage,
 )
@@ -42,6 +44,8 @@ __all__ = [
     "ProviderError",
     "RateLimitedError",
     "RejectedError",
+    "ScoredToken",
+    "StreamEnd",
     "Token",
     "UnavailableError",
     "Usage",

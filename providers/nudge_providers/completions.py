@@ -138,13 +138,20 @@ class CompletionProvider:
         if self._asked is None or (self._asked.done() and (self._asked.cancelled() or self._asked.exception())):
             self._asked = asyncio.create_task(self.ask_capabilities())
         # Shielded: one caller's cancellation must not fail the others that wait for the same facts.
-        return await asyncio.shield(self._asked)
+        try:
+            return await asyncio.shield(self._asked)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._asked.cancelled() and not (task and task.cancelling()):
+                raise UsageError(f"{self._endpoint}: it is closed, and answers no more") from None
+            raise
 
     async def aclose(self) -> None:
         """Close the connections; calls under way end in an error."""
+        if self._asked is not None and not self._asked.done():
+            self._asked.cancel()  # it may be waiting to try again; whoever waits for it is told why
+            await asyncio.wait([self._asked])
         await self._http.aclose()
-        if self._asked is not None:
-            await asyncio.wait([self._asked])  # it ends with the connection; whoever waits for it is told why
 
     # What an adapter may do in its own way
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 from collections.abc import AsyncIterator
@@ -246,3 +247,30 @@ async def test_half_a_surrogate_pair_is_not_text(standin: StandIn, provider: Lla
     standin.fault = fault
     with pytest.raises(MalformedReply, match="text"):
         await provider.complete(ASK)
+
+
+async def test_closing_does_not_wait_for_a_server_that_is_loading(standin: StandIn, provider: LlamaCppProvider) -> None:
+    await standin.stop()
+    loading = await asyncio.start_server(answer_503, "127.0.0.1", 0)
+    host, port = loading.sockets[0].getsockname()
+    slow = LlamaCppProvider(url=f"http://{host}:{port}", deadline=60)
+    call = asyncio.create_task(slow.capabilities())
+    while not CALLS:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await slow.aclose()
+        with pytest.raises(UsageError, match="closed"):
+            await call
+    loading.close()
+    await loading.wait_closed()
+
+
+CALLS: list[bytes] = []
+
+
+async def answer_503(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    CALLS.append(await reader.readuntil(b"\r\n\r\n"))
+    writer.write(b"HTTP/1.1 503 X\r\nretry-after: 30\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
