@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
@@ -167,17 +168,15 @@ def test_not_a_completion_server(pair: Pair, here: Path) -> None:
 
 
 def test_not_http_at_all(pair: Pair, here: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    class Greets(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
-        def greet() -> None:
-            for _ in range(3):
-                connection, _address = listener.accept()
-                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
-                connection.close()
-
-        threading.Thread(target=greet, daemon=True).start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with ThreadingTCPServer(("127.0.0.1", 0), Greets) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
         fails(nudge("run", "Hi", *pair.flags, "--base", f"llamacpp@{url}"), 3, url)
+        server.shutdown()
 
 
 def test_no_logprobs(pair: Pair, here: Path) -> None:
