@@ -11,11 +11,11 @@ from nudge_providers.completions import CompletionProvider, Profile
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
-        Profile("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", prompt_logprobs=True),
-        Profile("deepinfra", "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
-        Profile("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-        Profile("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
+        Profile("openai", "https://api.openai.com/v1", "/v1", "OPENAI_API_KEY"),
+        Profile("fireworks", "https://api.fireworks.ai/inference/v1", "/v1", "FIREWORKS_API_KEY", prompt_logprobs=True),
+        Profile("deepinfra", "https://api.deepinfra.com/v1/openai", "", "DEEPINFRA_API_KEY"),
+        Profile("openrouter", "https://openrouter.ai/api/v1", "/v1", "OPENROUTER_API_KEY"),
+        Profile("hyperbolic", "https://api.hyperbolic.xyz/v1", "/v1", "HYPERBOLIC_API_KEY"),
         Profile("sglang", key_variable="SGLANG_API_KEY", max_logprobs=20, prompt_logprobs=True),
         Profile("llama-cpp-python", needs_model=False, max_logprobs=10, stream_usage=False),
     )

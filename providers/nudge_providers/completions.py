@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from nudge_providers.echo import scored
 from nudge_providers.errors import CapabilityError, EndpointError, MalformedReply, UsageError
 from nudge_providers.parsing import TokenParser, describe, finish_reason, parse_usage, string
 from nudge_providers.retry import retrying
@@ -34,7 +35,8 @@ from nudge_providers.types import (
 class Profile:
     """How one kind of server differs, as data.
 
-    default_url: its API's root, "" where the user must give one. key_variable: environment variable of its key.
+    default_url: its API's root, "" where the user must give one. prefix: what stands between a url and `/completions`,
+    unless the url ends in it. key_variable: environment variable of its key.
     needs_model: whether a request must name a model. max_logprobs: the most it lists a position.
     logprobs_flag: whether `logprobs` is a boolean, with the number in `top_logprobs`.
     extra, sampling: fields sent always, and when the temperature is above 0. stream_usage: whether a stream tells its
@@ -43,6 +45,7 @@ class Profile:
 
     name: str
     default_url: str = ""
+    prefix: str = "/v1"
     key_variable: str = ""
     needs_model: bool = True
     max_logprobs: int = 5
@@ -70,7 +73,8 @@ class CompletionProvider:
             raise UsageError(f"endpoint {name!r} needs a url, for example {name}@http://127.0.0.1:8080")
         if self.profile.needs_model and not model:
             raise UsageError(f"endpoint {name!r} needs a model, for example {name}:org/model@{url}")
-        self.root = url.rstrip("/").removesuffix("/v1")
+        self.root = url.rstrip("/").removesuffix(self.profile.prefix)
+        self._path = f"{self.profile.prefix}/completions"
         self._model = model
         self._endpoint = f"{name}{':' + model if model else ''}@{self.root}"
         self._http = HttpTransport(
@@ -89,7 +93,7 @@ class CompletionProvider:
     async def complete(self, request: CompletionRequest) -> Completion:
         """See `Provider.complete`."""
         body = self.payload(request, await self.capabilities())
-        reply = await self._http.post("/v1/completions", body)
+        reply = await self._http.post(self._path, body)
         choice = self._choice(reply.data)
         text = string(choice.get("text"), self._endpoint, "choices[0].text")
         finish = finish_reason(choice.get("finish_reason"), self._endpoint)
@@ -122,8 +126,13 @@ class CompletionProvider:
                 return
 
     async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
-        """See `Provider.score`."""
-        raise CapabilityError("this server gives no log-probabilities of a prompt", endpoint=self._endpoint)
+        """See `Provider.score`. By `echo`, with one token generated: servers refuse none."""
+        if not self.profile.prompt_logprobs:
+            raise CapabilityError("this server gives no log-probabilities of a prompt", endpoint=self._endpoint)
+        facts = await self.capabilities()
+        body = self.payload(CompletionRequest(prompt + continuation, 1), facts) | {"echo": True}
+        reply = await self._http.post(self._path, body)
+        return scored(self.echoed(reply.data), self.sent(prompt, facts), continuation, self._endpoint)
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         """See `Provider.render_chat`. A server without a template endpoint cannot."""
@@ -182,6 +191,10 @@ class CompletionProvider:
                 body["seed"] = request.seed
         return body
 
+    def echoed(self, data: Any) -> Mapping[str, Any]:
+        """Where a reply with `echo` holds the prompt's tokens."""
+        return self._choice(data)
+
     def stream_tokens(
         self, event: Mapping[str, Any], choice: Mapping[str, Any], parser: TokenParser
     ) -> Sequence[Token]:
@@ -202,7 +215,7 @@ class CompletionProvider:
         parser = TokenParser(self._endpoint, greedy=request.temperature == 0)
         finish: Finish | None = None
         usage, request_id = Usage(), ""
-        async with aclosing(self._http.events("/v1/completions", body)) as events:
+        async with aclosing(self._http.events(self._path, body)) as events:
             async for event in events:
                 if not isinstance(event, Mapping):
                     raise MalformedReply(self._endpoint, "event", f"is {describe(event)}, not an object")

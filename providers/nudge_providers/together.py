@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nudge_providers.completions import CompletionProvider, Profile
-from nudge_providers.echo import scored
 from nudge_providers.errors import (
     CapabilityError,
     ContextExceededError,
@@ -27,7 +26,7 @@ from nudge_providers.errors import (
 )
 from nudge_providers.http_errors import error_message
 from nudge_providers.parsing import TokenParser, describe, number, string
-from nudge_providers.types import CompletionRequest, ScoredToken, Token
+from nudge_providers.types import Token
 
 _TOO_LONG = re.compile(r"max_new_tokens|context length|too long|maximum.{0,20}tokens", re.IGNORECASE)
 
@@ -44,14 +43,12 @@ class TogetherProvider(CompletionProvider):
         prompt_logprobs=True,
     )
 
-    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
-        """See `Provider.score`."""
-        body = self.payload(CompletionRequest(prompt + continuation, 1), await self.capabilities()) | {"echo": True}
-        reply = await self._http.post("/v1/completions", body)
-        listed = reply.data.get("prompt") if isinstance(reply.data, Mapping) else None
+    def echoed(self, data: Any) -> Mapping[str, Any]:
+        """In `prompt[]`, beside the choices."""
+        listed = data.get("prompt") if isinstance(data, Mapping) else None
         if not isinstance(listed, list) or not listed or not isinstance(listed[0], Mapping):
             raise CapabilityError("the reply holds no prompt tokens", endpoint=self._endpoint)
-        return scored(listed[0], prompt, continuation, self._endpoint)
+        return listed[0]
 
     def stream_tokens(
         self, event: Mapping[str, Any], choice: Mapping[str, Any], parser: TokenParser

@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nudge_providers.completions import CompletionProvider, Profile
-from nudge_providers.echo import scored
 from nudge_providers.errors import ContextExceededError, EndpointError, MalformedReply, NotFoundError
 from nudge_providers.parsing import describe, string
-from nudge_providers.types import Capabilities, CompletionRequest, Message, ScoredToken
+from nudge_providers.types import Capabilities, Message
 
 _TOO_LONG = re.compile(r"context length is (\d+) tokens.*?(\d+) input tokens", re.DOTALL)
 
@@ -33,13 +32,6 @@ class VllmProvider(CompletionProvider):
     profile = Profile(
         name="vllm", key_variable="VLLM_API_KEY", needs_model=False, max_logprobs=20, prompt_logprobs=True
     )
-
-    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
-        """See `Provider.score`. One token is generated with it: vLLM refuses none."""
-        facts = await self.capabilities()
-        body = self.payload(CompletionRequest(prompt + continuation, 1), facts) | {"echo": True}
-        reply = await self._http.post("/v1/completions", body)
-        return scored(self._choice(reply.data), self.sent(prompt, facts), continuation, self._endpoint)
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         """The prompt by the model's own template: `/tokenize` renders it as ids, `/detokenize` spells them."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nudge_providers import UsageError
+from nudge_providers.completions import CompletionProvider
 from nudge_providers.endpoint import EndpointSpec, parse_endpoint
 from nudge_providers.registry import make_provider, provider_names
 
@@ -70,3 +71,23 @@ def test_a_key_that_no_header_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "planted" not in str(caught.value)
     monkeypatch.setenv("LLAMA_API_KEY", "sk-fine\r\n")
     make_provider(parse_endpoint("llamacpp@http://h:1"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("openai:m", "https://api.openai.com/v1/completions"),
+        ("fireworks:m", "https://api.fireworks.ai/inference/v1/completions"),
+        ("deepinfra:m", "https://api.deepinfra.com/v1/openai/completions"),
+        ("openrouter:m", "https://openrouter.ai/api/v1/completions"),
+        ("hyperbolic:m", "https://api.hyperbolic.xyz/v1/completions"),
+        ("together:m", "https://api.together.xyz/v1/completions"),
+        ("sglang:m@http://h:1", "http://h:1/v1/completions"),
+        ("vllm@http://h:1/v1/", "http://h:1/v1/completions"),
+        ("llama-cpp-python@http://h:1", "http://h:1/v1/completions"),
+    ],
+)
+def test_where_requests_go(endpoint: str, url: str) -> None:
+    provider = make_provider(parse_endpoint(endpoint))
+    assert isinstance(provider, CompletionProvider)
+    assert provider.root + provider._path == url
