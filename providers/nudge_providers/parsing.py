@@ -68,10 +68,10 @@ def finish_reason(value: object, endpoint: str) -> Finish:
 
 def parse_usage(usage: Any, endpoint: str) -> Usage:
     """Token counts of an OpenAI-style `usage` object."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         raise MalformedReply(endpoint, "usage", f"is {describe(usage)}, not an object")
     details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
     return Usage(
         count(usage.get("prompt_tokens"), endpoint, "usage.prompt_tokens"),
         count(0 if cached is None else cached, endpoint, "usage.prompt_tokens_details.cached_tokens"),
@@ -114,7 +114,7 @@ class TokenParser:
                 endpoint=self._endpoint,
                 advice="Nudging judges a base model by them; use a server that returns logprobs with completions",
             )
-        if not isinstance(logprobs, Mapping):
+        if not isinstance(logprobs, dict):
             raise MalformedReply(self._endpoint, "logprobs", f"is {describe(logprobs)}, not an object")
         if logprobs.get("content") is not None:
             listed = _content(logprobs["content"], self._endpoint)
@@ -138,9 +138,9 @@ class TokenParser:
         return tuple(spelled)
 
     def _whole(self, token: Token) -> Token:
-        parts, self._bytes = [*self._bytes, token], []
-        if len(parts) == 1:
+        if not self._bytes:
             return token
+        parts, self._bytes = [*self._bytes, token], []
         return token._replace(
             logprob=sum(part.logprob for part in parts), top_logprob=min(part.top_logprob for part in parts), top=()
         )
@@ -148,23 +148,23 @@ class TokenParser:
 
 def _content(content: object, endpoint: str) -> list[Token]:
     """Chat-style: `[{token, logprob, top_logprobs: [{token, logprob}, …]}, …]`."""
-    if not isinstance(content, Sequence) or isinstance(content, str):
+    if not isinstance(content, list):
         raise MalformedReply(endpoint, "logprobs.content", f"is {describe(content)}, not a list")
     return [_content_token(entry, f"logprobs.content[{index}]", endpoint) for index, entry in enumerate(content)]
 
 
 def _content_token(entry: object, field: str, endpoint: str) -> Token:
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         raise MalformedReply(endpoint, field, f"is {describe(entry)}, not an object")
     text = string(entry.get("token"), endpoint, f"{field}.token")
     logprob = number(entry.get("logprob"), endpoint, f"{field}.logprob")
     listed = entry.get("top_logprobs")
-    if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
+    if not isinstance(listed, list) or not listed:
         raise MalformedReply(endpoint, f"{field}.top_logprobs", "does not list the most probable token")
     top: list[tuple[str, float]] = []
     for rank, item in enumerate(listed):
         place = f"{field}.top_logprobs[{rank}]"
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             raise MalformedReply(endpoint, place, f"is {describe(item)}, not an object")
         name = item.get("token")
         if not isinstance(name, str):
@@ -186,7 +186,7 @@ def _legacy(logprobs: Mapping[str, Any], endpoint: str, *, greedy: bool) -> list
     if isinstance(tops, list) and len(tops) != len(texts):
         raise MalformedReply(endpoint, "logprobs.top_logprobs", f"has {len(tops)} entries for {len(texts)} tokens")
     if not isinstance(tops, list):
-        if tops is not None and not isinstance(tops, Mapping):
+        if tops is not None and not isinstance(tops, dict):
             raise MalformedReply(endpoint, "logprobs.top_logprobs", f"is {describe(tops)}, not a list")
         tops = [None] * len(texts)  # Together's published types have one object for all, which tells nothing
     return [
@@ -206,7 +206,7 @@ def _legacy_token(text: object, value: object, top: object, index: int, endpoint
                 advice="Uncertainty cannot be judged on a sampled token; use temperature 0 here",
             )
         return Token(name, logprob, logprob)
-    if not isinstance(top, Mapping):
+    if not isinstance(top, dict):
         raise MalformedReply(endpoint, f"logprobs.top_logprobs[{index}]", f"is {describe(top)}, not an object")
     field = f"logprobs.top_logprobs[{index}]"
     return _with_top(name, logprob, [(key, number(item, endpoint, field)) for key, item in top.items()])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from nudge_providers.errors import RateLimitedError, UnavailableError
 T = TypeVar("T")
 
 MAX_RETRY_AFTER = 60.0
+RETRIED = (RateLimitedError, UnavailableError)
 _backoff = wait_random_exponential(multiplier=0.25, max=8.0)
 
 
@@ -53,7 +55,7 @@ def _stop_at(deadline: float) -> Callable[[RetryCallState], bool]:
 def retrying(deadline: float) -> AsyncRetrying:
     """Tries again what may pass, until `deadline` seconds after the first try; then the last error is raised."""
     return AsyncRetrying(
-        retry=retry_if_exception_type((RateLimitedError, UnavailableError)),
+        retry=retry_if_exception_type(RETRIED),
         wait=_wait,
         stop=_stop_at(deadline),
         reraise=True,
@@ -66,11 +68,19 @@ async def call_with_retries(attempt: Callable[[], Awaitable[T]], *, deadline: fl
     Raises what the last attempt raised; an attempt still running at the deadline raises UnavailableError.
     """
 
-    async def once() -> T:  # tenacity looks for a coroutine function
-        return await attempt()
-
+    began = time.monotonic()
     try:
         async with asyncio.timeout(deadline):
-            return await retrying(deadline)(once)
+            try:
+                return await attempt()  # nearly always enough, and tenacity's own work would double a call's cost
+            except RETRIED as error:
+                failed = [error]
+
+            async def again() -> T:
+                if failed:
+                    raise failed.pop()
+                return await attempt()
+
+            return await retrying(deadline - (time.monotonic() - began))(again)
     except TimeoutError:
         raise UnavailableError(f"no answer within {deadline:g} s") from None
