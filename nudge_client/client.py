@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
 
@@ -12,16 +11,13 @@ from nudge_client.answer import Answer
 from nudge_client.config import check_settings
 from nudge_client.counting import count_cl100k
 from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, decode, decode_paper
+from nudge_client.endpoints import open_endpoints
 from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_prompt, chat_prompt, check_template
 from nudge_client.settings import Settings
 from nudge_client.sources import Sampling, Source
 from nudge_client.stream import AnswerStream, Writing
-from nudge_providers.endpoint import EndpointSpec, parse_endpoint
 from nudge_providers.errors import UsageError
-from nudge_providers.registry import make_provider
 from nudge_providers.types import Message, Provider
-
-LOCAL = "local"
 
 
 class NudgeClient:
@@ -83,8 +79,8 @@ class NudgeClient:
     def stream(self, prompt: Prompt, **options: Any) -> AnswerStream:
         """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`."""
         settings = _with_options(self.settings, options)
-        if {"base", "nudger", "timeout"} & options.keys():
-            raise UsageError("endpoints and their timeout belong to the client, not to one answer")
+        if {"base", "nudger", "timeout", "providers"} & options.keys():
+            raise UsageError("endpoints, their accounts and their timeout belong to the client, not to one answer")
         messages = as_messages(prompt, settings.system)
         return AnswerStream(lambda: self._prepare(messages, settings))
 
@@ -115,29 +111,8 @@ class NudgeClient:
         handed = {author: given for author, given in self._given.items() if isinstance(given, Provider)}
         named: list[Author] = [author for author in self._given if author not in handed]
         endpoints = [getattr(self.settings, author) for author in named]
-        opened = await self._stack.enter_async_context(open_endpoints(endpoints, self.settings.timeout))
+        opened = await self._stack.enter_async_context(open_endpoints(endpoints, self.settings))
         self._providers = handed | dict(zip(named, opened, strict=True))
-
-
-@asynccontextmanager
-async def open_endpoints(endpoints: Sequence[str], deadline: float) -> AsyncIterator[list[Provider]]:
-    """Providers for endpoints as they are written, in order; local models are served for as long as it lasts.
-
-    deadline: seconds for one request, with all its retries. Raises UsageError, UnavailableError.
-    """
-    specs = [parse_endpoint(endpoint) for endpoint in endpoints]
-    async with AsyncExitStack() as stack:
-        urls: dict[str, str] = {}
-        if local := [spec.model for spec in specs if spec.provider == LOCAL]:
-            from nudge_client.local import local_urls
-
-            urls = await stack.enter_async_context(local_urls(local))
-        providers: list[Provider] = []
-        for spec in specs:
-            here = EndpointSpec("llamacpp", url=urls[spec.model]) if spec.provider == LOCAL else spec
-            providers.append(make_provider(here, deadline=deadline))
-            stack.push_async_callback(providers[-1].aclose)
-        yield providers
 
 
 def _with_options(settings: Settings, options: dict[str, Any]) -> Settings:

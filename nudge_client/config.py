@@ -14,7 +14,7 @@ from typing import Any
 from platformdirs import user_config_path
 from pydantic import ValidationError
 
-from nudge_client.settings import Settings
+from nudge_client.settings import ProviderSettings, Settings
 from nudge_providers.errors import UsageError, printable
 
 PREFIX = "NUDGE_"
@@ -74,6 +74,8 @@ def check_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None 
 
 def _explain(problem: Any, origins: Mapping[str, str]) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
+    if name == "providers":
+        return _explain_provider(problem, origins)
     text = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, Settings.model_fields, n=1)
@@ -88,6 +90,17 @@ def _explain(problem: Any, origins: Mapping[str, str]) -> str:
     # An endpoint's own message quotes what is safe to quote of it.
     shown = f" {printable(repr(value), 80)}:" if name not in ("base", "nudger") else ""
     return f"{origins.get(name) or name}:{shown} {text[:1].lower()}{text[1:]}{means}"
+
+
+def _explain_provider(problem: Any, origins: Mapping[str, str]) -> str:
+    """Values are not quoted: one of them may be a key in the wrong place."""
+    where = ".".join(printable(str(step), 60) for step in problem["loc"])
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), ProviderSettings.model_fields, n=1)
+        text = "unknown setting" + (f"; did you mean {near[0]!r}?" if near else "")
+    source = origins.get("providers", "").removesuffix("providers").rstrip(" :")
+    return f"{source + ': ' if source else ''}{where}: {text[:1].lower()}{text[1:]}"
 
 
 def _find_file(file: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -144,6 +157,8 @@ def commented_toml() -> str:
     """A `nudge.toml` that holds every setting with its meaning and default, all commented out."""
     lines = ["# Settings of nudge-client. A flag or a NUDGE_… variable goes before what stands here.", ""]
     for name, field in Settings.model_fields.items():
+        if name == "providers":
+            continue
         lines.append(f"# {field.description}")
         # TOML has no null: what has no default is shown with an example of its kind.
         value = (
@@ -152,4 +167,11 @@ def commented_toml() -> str:
             else field.default
         )
         lines += [f"#{name} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}", ""]
-    return "\n".join(lines)
+    lines += [
+        "# An account, for endpoints that begin with its name, such as together:MODEL; with `kind`, a name of your own."
+    ]
+    lines += ["#[providers.together]"]
+    examples = {"kind": "vllm", "url": "http://gpu:8000", "key_env": "MY_KEY", "key_file": "~/.keys/together"}
+    for name, field in ProviderSettings.model_fields.items():
+        lines.append(f"#{name} = {json.dumps(examples.get(name, 600))}  # {field.description}")
+    return "\n".join([*lines, ""])

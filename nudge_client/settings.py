@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -18,6 +19,35 @@ Preset = Literal["default", "paper"]
 NOT_IN_PAPER = ("boundary", "ending", "segmentation", "stop", "base_stop")
 
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class ProviderSettings(BaseModel):
+    """One provider's account: the table `[providers.NAME]` of `nudge.toml`. An endpoint's `NAME:model` refers to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = Field("", description="provider that NAME stands for, if NAME is one of your own")
+    url: str = Field("", description="where an endpoint without a url goes")
+    key_env: str = Field("", description="environment variable that holds the key")
+    key_file: str = Field("", description="file that holds the key")
+    requests_per_minute: float | None = Field(None, gt=0, allow_inf_nan=False, description="most requests a minute")
+    tokens_per_minute: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="most tokens a minute, prompts and answers together"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_key(cls, values: Any) -> Any:
+        if isinstance(values, dict) and {"key", "api_key", "token", "password"} & values.keys():
+            raise ValueError("a key does not stand in the settings; name its variable (key_env) or file (key_file)")
+        return values
+
+    @field_validator("key_env")
+    @classmethod
+    def _variable(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z_]\w*", value):
+            raise ValueError("that is not the name of an environment variable; the key itself does not stand here")
+        return value
 
 
 class Settings(BaseModel):
@@ -56,6 +86,9 @@ class Settings(BaseModel):
     )
     template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
     timeout: float = Field(120.0, gt=0, description="seconds for one request, with all its retries")
+    providers: dict[str, ProviderSettings] = Field(
+        default_factory=dict, description="accounts: tables [providers.NAME] of nudge.toml"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from nudge_client.cli.options import SETTINGS
 from nudge_client.config import commented_toml, load_config
+from nudge_client.endpoints import open_endpoints
 from nudge_client.settings import Settings
 from nudge_providers import UsageError
 
@@ -89,15 +91,65 @@ def test_init_file_is_the_defaults(here: Path) -> None:
     )
     values = tomllib.loads(uncommented)
     assert set(values) == set(Settings.model_fields)
-    for name in ("seed", "nudger_temperature", "base_stop"):  # no default: shown by example
+    for name in ("seed", "nudger_temperature", "base_stop", "providers"):  # no default: shown by example
         del values[name]
     assert Settings(**values).model_dump() == Settings().model_dump()
+
+
+ACCOUNT = """
+[providers.mine]
+kind = "llamacpp"
+url = "http://127.0.0.1:9"
+"""
+
+
+def test_an_account_of_ones_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("key").write_text("sk-planted\n", "utf-8")
+    Path("nudge.toml").write_text(ACCOUNT + 'key_file = "key"\nrequests_per_minute = 30\n', "utf-8")
+    settings = load_config(environ={}).settings
+
+    async def opened() -> str:
+        async with open_endpoints(["mine:some-model", "mine@http://127.0.0.1:10"], settings) as (one, other):
+            assert other.endpoint == "llamacpp@http://127.0.0.1:10"
+            assert one._http._api_key.get_secret_value() == "sk-planted"  # type: ignore[attr-defined]
+            assert "planted" not in repr(one) + repr(vars(one)) + repr(settings)
+            return one.endpoint
+
+    assert asyncio.run(opened()) == "llamacpp:some-model@http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('key = "sk-planted"', "nudge.toml: providers.mine: a key does not stand in the settings"),
+        ('key_env = "sk-planted"', "providers.mine.key_env: that is not the name"),
+        ('key_env = "PLANTED"', "providers.mine.key_env: the environment variable that it names is not set"),
+        ('key_file = "nowhere"', "providers.mine.key_file: the key file nowhere: No such file"),
+        ('key_file = "empty"', "providers.mine.key_file: the key file empty is empty"),
+        ('key_file = "broken"', "the key holds characters"),
+        ('keyfile = "sk-planted"', "providers.mine.keyfile: unknown setting; did you mean 'key_file'"),
+        ("requests_per_minute = 0", "providers.mine.requests_per_minute: input should be greater than 0"),
+        ("requests_per_minute = nan", "providers.mine.requests_per_minute"),
+    ],
+)
+def test_bad_accounts(here: Path, lines: str, problem: str) -> None:
+    Path("empty").write_text("\n", "utf-8")
+    Path("broken").write_bytes(b"sk-planted\xff\x00")
+    Path("nudge.toml").write_text(ACCOUNT + lines, "utf-8")
+
+    async def opened() -> None:
+        async with open_endpoints(["mine"], load_config(environ={}).settings):
+            pass
+
+    with pytest.raises(UsageError, match=problem) as caught:
+        asyncio.run(opened())
+    assert "planted" not in str(caught.value).lower().replace("key_env", "")
 
 
 def test_help_tells_the_defaults() -> None:
     fields = Settings.model_fields
     told = {flag[2:].replace("-", "_"): text for flag, _, text in SETTINGS}
-    assert set(told) == set(fields) - {"stop", "base_stop"}
+    assert set(told) == set(fields) - {"stop", "base_stop", "providers"}
     for name, text in told.items():
         default = fields[name].default
         if default not in ("", None) and name not in ("base", "nudger"):

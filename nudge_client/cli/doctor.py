@@ -43,10 +43,10 @@ def doctor(endpoints: tuple[str, ...], as_json: bool, config: Path | None, **set
 
 
 async def _examine(endpoints: list[str], settings: Settings) -> list[Report]:
-    from nudge_client.client import open_endpoints
     from nudge_client.doctor import examine
+    from nudge_client.endpoints import open_endpoints
 
-    async with open_endpoints(endpoints, settings.timeout) as providers:
+    async with open_endpoints(endpoints, settings) as providers:
         return [await examine(provider) for provider in providers]
 
 

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from nudge_providers.echo import scored
 from nudge_providers.errors import CapabilityError, EndpointError, MalformedReply, UsageError
+from nudge_providers.limits import Limits
 from nudge_providers.parsing import TokenParser, describe, finish_reason, parse_usage, string
 from nudge_providers.retry import retrying
 from nudge_providers.transport import HttpTransport, Reply
@@ -59,14 +60,20 @@ class Profile:
 class CompletionProvider:
     """Base of the adapters on the shared transport. `profile` is the class's own.
 
-    url: the server's root or its `/v1`. deadline: seconds for one call, retries included.
+    url: the server's root or its `/v1`. deadline: seconds for one call, retries included. limits: of the account.
     Raises UsageError without a url or a model, where one is needed.
     """
 
     profile: Profile
 
     def __init__(
-        self, *, url: str = "", model: str = "", api_key: SecretStr | None = None, deadline: float = 120.0
+        self,
+        *,
+        url: str = "",
+        model: str = "",
+        api_key: SecretStr | None = None,
+        deadline: float = 120.0,
+        limits: Limits | None = None,
     ) -> None:
         name, url = self.profile.name, url or self.profile.default_url
         if not url:
@@ -78,7 +85,7 @@ class CompletionProvider:
         self._model = model
         self._endpoint = f"{name}{':' + model if model else ''}@{self.root}"
         self._http = HttpTransport(
-            self._endpoint, self.root, api_key=api_key, deadline=deadline, refine=self.refine_error
+            self._endpoint, self.root, api_key=api_key, deadline=deadline, limits=limits, refine=self.refine_error
         )
         self._asked: asyncio.Task[Capabilities] | None = None
 

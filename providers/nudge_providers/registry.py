@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -11,6 +10,8 @@ from pydantic import SecretStr
 
 from nudge_providers.endpoint import EndpointSpec
 from nudge_providers.errors import UsageError
+from nudge_providers.keys import key_from_environment
+from nudge_providers.limits import Limits
 from nudge_providers.types import Provider
 
 GROUP = "nudge_client.providers"
@@ -27,19 +28,18 @@ def _key_variable(factory: Any) -> str:
     return str(getattr(profile or factory, "key_variable", ""))
 
 
-def _key(variable: str, value: str) -> SecretStr:
-    """A key as it can stand in a header. Its value is in no message."""
-    value = value.strip()
-    if not value.isascii() or not value.isprintable():
-        raise UsageError(f"{variable}: the key holds characters that no key has; was it read from a broken file?")
-    return SecretStr(value)
-
-
-def make_provider(spec: EndpointSpec, *, api_key: SecretStr | None = None, deadline: float = 120.0) -> Provider:
+def make_provider(
+    spec: EndpointSpec,
+    *,
+    api_key: SecretStr | None = None,
+    deadline: float = 120.0,
+    limits: Limits | None = None,
+) -> Provider:
     """The provider for a parsed endpoint.
 
     A provider is a class taking `url, model, api_key, deadline` by keyword, registered in the entry-point group
-    `nudge_client.providers`. Without `api_key`, the class's `key_variable` names the environment variable to look in.
+    `nudge_client.providers`; `limits` too, where the user has set any. Without `api_key`, the class's `key_variable`
+    names the environment variable to look in.
     Raises UsageError for an unknown name, or when the endpoint lacks something its provider needs.
     """
     found = list(entry_points(group=GROUP, name=spec.provider))
@@ -48,8 +48,9 @@ def make_provider(spec: EndpointSpec, *, api_key: SecretStr | None = None, deadl
         hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(provider_names())}, local"
         raise UsageError(f"unknown provider {spec.provider!r} in endpoint '{spec}'{hint}")
     factory: Any = found[0].load()
-    if api_key is None and (variable := _key_variable(factory)) and os.environ.get(variable):
-        api_key = _key(variable, os.environ[variable])
-    provider = factory(url=spec.url, model=spec.model, api_key=api_key, deadline=deadline)
+    if api_key is None and (variable := _key_variable(factory)):
+        api_key = key_from_environment(variable)
+    more = {} if limits is None else {"limits": limits}
+    provider = factory(url=spec.url, model=spec.model, api_key=api_key, deadline=deadline, **more)
     assert isinstance(provider, Provider)
     return provider

@@ -13,8 +13,16 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from pydantic import SecretStr
 
-from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError, UsageError, printable
+from nudge_providers.errors import (
+    EndpointError,
+    MalformedReply,
+    RateLimitedError,
+    UnavailableError,
+    UsageError,
+    printable,
+)
 from nudge_providers.http_errors import error_for_status, translated
+from nudge_providers.limits import CHARACTERS_A_TOKEN, Account, Limits, account
 from nudge_providers.retry import Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder
 
@@ -43,6 +51,7 @@ class HttpTransport:
     endpoint: how errors name it. api_key: sent as a bearer token, shown nowhere.
     deadline: seconds for one call, retries and waits included. connect_timeout: seconds for one connection.
     stall_timeout: seconds without a byte after which a stream counts as broken off.
+    limits: the user's own, of the account; more come from the replies' headers.
     refine: turns a status error into the server's own, more telling one, given the decoded body.
     """
 
@@ -56,6 +65,7 @@ class HttpTransport:
         connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
         max_connections: int = 256,
+        limits: Limits | None = None,
         refine: Refine = no_refinement,
     ) -> None:
         self.endpoint = endpoint
@@ -66,16 +76,18 @@ class HttpTransport:
         self._stall_timeout = stall_timeout
         self._max_connections = max_connections
         self._refine = refine
+        self._limits = limits
+        self._account: Account | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> Reply:
         """POST `payload` as JSON; the decoded reply. Raises the classified errors of this package."""
-        return await self._call("POST", path, _encoded(payload))
+        return await self._call("POST", path, _encoded(payload), _tokens(payload))
 
     async def get(self, path: str) -> Reply:
         """GET a JSON document."""
-        return await self._call("GET", path, None)
+        return await self._call("GET", path, None, 0)
 
     async def events(self, path: str, payload: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """POST `payload` and give the decoded data of each event, until `[DONE]`; one try, no retries.
@@ -84,6 +96,7 @@ class HttpTransport:
         errors; Disconnected when the stream breaks off or stalls.
         """
         decoder = SseDecoder()
+        await self._limiter().admit(_tokens(payload))
         async with self._request("POST", path, _encoded(payload)) as response:
             if response.status != 200:
                 raise self._error(response.status, response.headers, await self._read(response, path))
@@ -112,9 +125,21 @@ class HttpTransport:
         if session is not None:
             await session.close()
 
-    async def _call(self, method: str, path: str, body: bytes | None) -> Reply:
+    async def _call(self, method: str, path: str, body: bytes | None, tokens: float) -> Reply:
+        limiter = self._limiter()
+        # Waiting for one's turn is not the server's slowness: the deadline begins when the first try may go.
+        await limiter.admit(tokens)
+        tries = 0
+
+        async def attempt() -> Reply:
+            nonlocal tries
+            tries += 1
+            if tries > 1:
+                await limiter.admit(tokens)
+            return await self._attempt(method, path, body)
+
         try:
-            return await call_with_retries(lambda: self._attempt(method, path, body), deadline=self.deadline)
+            return await call_with_retries(attempt, deadline=self.deadline)
         except UnavailableError as error:
             error.endpoint = error.endpoint or self.endpoint
             raise
@@ -134,6 +159,7 @@ class HttpTransport:
         url = self.base_url + path
         try:
             async with self._open().request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+                self._limiter().learn(response.headers)
                 yield response
         except aiohttp.ClientError as error:
             raise translated(error, self.endpoint) from None
@@ -175,7 +201,17 @@ class HttpTransport:
             body: Any = json.loads(raw)
         except (ValueError, RecursionError):
             body = raw.decode("utf-8", "replace")
-        return self._refine(error_for_status(self.endpoint, status, headers, body), body)
+        error = self._refine(error_for_status(self.endpoint, status, headers, body), body)
+        if isinstance(error, RateLimitedError) and error.retry_after:
+            self._limiter().pause(error.retry_after)
+        return error
+
+    def _limiter(self) -> Account:
+        if self._account is None:
+            self._account = account(self.base_url, self._api_key)
+            if self._limits is not None:
+                self._account.wish(self._limits)
+        return self._account
 
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -199,3 +235,10 @@ def _proxy(url: str) -> str | None:
 
 def _encoded(payload: Mapping[str, Any]) -> bytes:
     return json.dumps(payload, ensure_ascii=False).encode()
+
+
+def _tokens(payload: Mapping[str, Any]) -> float:
+    """About how many tokens a request may take: what providers count against an account before they answer."""
+    prompt = payload.get("prompt")
+    size = len(prompt) / CHARACTERS_A_TOKEN if isinstance(prompt, str) else 0.0
+    return size + float(payload.get("max_tokens", 0))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from nudge_providers import UsageError
@@ -55,6 +58,16 @@ def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_API_KEY", "sk-planted")
     provider = make_provider(parse_endpoint("llamacpp@http://h:1"))
     assert "planted" not in repr(provider) + repr(vars(provider)) + provider.endpoint
+
+
+def test_key_from_a_file_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-planted\n", "utf-8")
+    monkeypatch.setenv("LLAMA_API_KEY_FILE", str(tmp_path / "key"))
+    provider: Any = make_provider(parse_endpoint("llamacpp@http://h:1"))
+    assert provider._http._api_key.get_secret_value() == "sk-planted"
+    monkeypatch.setenv("LLAMA_API_KEY_FILE", str(tmp_path / "gone"))
+    with pytest.raises(UsageError, match="LLAMA_API_KEY_FILE: the key file .*No such file"):
+        make_provider(parse_endpoint("llamacpp@http://h:1"))
 
 
 @pytest.mark.parametrize("url", ["http://h/?api_key=hunter2", "http://h/#hunter2"])
