@@ -231,6 +231,11 @@ async def test_a_limit_inside_a_character() -> None:
     assert (answer.text, answer.finish_reason) == ("é", "stop")
     assert answer.models["nudger"].requests == 2, "the second holds the end too"
     assert answer.models["nudger"].discarded_tokens == 1, "the piece of a character that was asked for again"
+    two = says("é", "f")
+    both = [Cut(two.model, ranked=two.ranked) for _ in range(2)]
+    answer = await run(*both, max_tokens=1)
+    assert (answer.text, answer.finish_reason) == ("é", "length"), "what was asked for beyond the limit is not used"
+    assert [stats.discarded_tokens for stats in answer.models.values()] == [3, 3]
     answer = await run(says("é"), Cut(plain.model, ranked=plain.ranked, needs=1000), chunk=1)
     assert (answer.text, answer.finish_reason) == ("", "stop")
 

@@ -61,6 +61,7 @@ def test_ensemble_choice(base: Ps, aligned: Ps, expected: str) -> None:
         pytest.param({}, {"b": 0.9, "a": 0.1}, {"a": 0.9}, "b", id="the base has ended"),
         pytest.param({"a": 0.9, "b": 1e-3}, {"a": 0.9, "b": 1e-3}, {"a": 0.9, "b": 1e-9}, "b", id="small base near 0"),
         pytest.param({"a": 0.9, "b": 1e-3}, {"a": 0.9, "b": 1e-3}, {"a": 0.9, "b": 0}, "b", id="small base at 0"),
+        pytest.param({"b": 0, "a": 0.1}, {"b": 0.5, "a": 0.1}, {"b": 0, "a": 0.9}, "a", id="0 over 0, listed first"),
         pytest.param({"a": 1e-300, "b": 0}, {"a": 1e-300, "b": 0.5}, {"a": 0.9, "b": 0}, "a", id="0 over 0"),
         pytest.param({"a": 0.5, "b": 0.25}, {"b": 0.5, "a": 0.25}, {"a": 0.5, "b": 0.5}, "a", id="tie: base's order"),
     ],
