@@ -15,9 +15,10 @@ from pydantic import SecretStr
 
 from nudge_providers.echo import scored
 from nudge_providers.errors import CapabilityError, EndpointError, MalformedReply, UsageError
+from nudge_providers.http_transport import HttpTransport
 from nudge_providers.parsing import TokenParser, describe, finish_reason, parse_usage, string
 from nudge_providers.retry import retrying
-from nudge_providers.transport import HttpTransport, Reply
+from nudge_providers.transport import Reply
 from nudge_providers.types import (
     Capabilities,
     Completion,

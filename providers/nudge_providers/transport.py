@@ -1,25 +1,19 @@
-"""The shared way to a server: one pooled aiohttp session an endpoint, JSON in, JSON or events out."""
+"""The shared way to a server: JSON in, JSON or events out. How the bytes travel is a subclass's own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-import aiohttp
-from pydantic import SecretStr
 
 from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError, UsageError, printable
-from nudge_providers.http_errors import error_for_status, translated
+from nudge_providers.http_errors import error_for_status
 from nudge_providers.retry import Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder
 
-# vLLM and llama.cpp close an idle socket after about 5 s; a request on one that is closing fails. Let go sooner.
-KEEP_ALIVE_SECONDS = 3.0
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 
 Refine = Callable[[EndpointError, Any], EndpointError]
@@ -32,46 +26,52 @@ class Reply(NamedTuple):
     request_id: str
 
 
+class Incoming(NamedTuple):
+    """A reply as it arrives. Its headers are found in any case; its body comes in parts."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: AsyncIterator[bytes]
+
+
 def no_refinement(error: EndpointError, _body: object) -> EndpointError:
     """Leave the error as it is."""
     return error
 
 
-class HttpTransport:
-    """Requests to one base URL.
+class Transport(ABC):
+    """Requests to one server.
 
-    endpoint: how errors name it. api_key: sent as a bearer token, shown nowhere.
-    deadline: seconds for one call, retries and waits included. connect_timeout: seconds for one connection.
+    endpoint: how errors name it. deadline: seconds for one call, retries and waits included.
     stall_timeout: seconds without a byte after which a stream counts as broken off.
     refine: turns a status error into the server's own, more telling one, given the decoded body.
     """
 
     def __init__(
-        self,
-        endpoint: str,
-        base_url: str,
-        *,
-        api_key: SecretStr | None = None,
-        deadline: float = 120.0,
-        connect_timeout: float = 10.0,
-        stall_timeout: float = 30.0,
-        max_connections: int = 256,
-        refine: Refine = no_refinement,
+        self, endpoint: str, *, deadline: float = 120.0, stall_timeout: float = 30.0, refine: Refine = no_refinement
     ) -> None:
         self.endpoint = endpoint
-        self.base_url = base_url
         self.deadline = deadline
-        self._api_key = api_key
-        self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
-        self._max_connections = max_connections
         self._refine = refine
-        self._session: aiohttp.ClientSession | None = None
         self._closed = False
+
+    @abstractmethod
+    def _request(
+        self, method: str, path: str, payload: Mapping[str, Any] | None
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """One request and its reply, whatever its status; left early, it is cancelled. No redirect is followed.
+
+        Calls `_check_open` first. Raises the classified errors of this package and no others.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Answer no more. Safe to call twice."""
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> Reply:
         """POST `payload` as JSON; the decoded reply. Raises the classified errors of this package."""
-        return await self._call("POST", path, _encoded(payload))
+        return await self._call("POST", path, payload)
 
     async def get(self, path: str) -> Reply:
         """GET a JSON document."""
@@ -84,18 +84,16 @@ class HttpTransport:
         errors; Disconnected when the stream breaks off or stalls.
         """
         decoder = SseDecoder()
-        async with self._request("POST", path, _encoded(payload)) as response:
-            if response.status != 200:
-                raise self._error(response.status, response.headers, await self._read(response, path))
-            if response.content_type != "text/event-stream":
-                raise MalformedReply(
-                    self.endpoint, f"{path} stream", f"comes as {printable(response.content_type, 40)}"
-                )
-            chunks = response.content.iter_any()
+        async with self._request("POST", path, payload) as reply:
+            if reply.status != 200:
+                raise self._error(reply.status, reply.headers, await self._read(reply, path))
+            content_type = reply.headers.get("content-type", "").partition(";")[0].strip()
+            if content_type.lower() != "text/event-stream":
+                raise MalformedReply(self.endpoint, f"{path} stream", f"comes as {printable(content_type, 40)}")
             while True:
                 try:
                     async with asyncio.timeout(self._stall_timeout):
-                        chunk = await anext(chunks, b"")
+                        chunk = await anext(reply.parts, b"")
                 except TimeoutError:
                     raise Disconnected(f"no data for {self._stall_timeout:g} s", endpoint=self.endpoint) from None
                 if not chunk:
@@ -105,43 +103,24 @@ class HttpTransport:
                         return
                     yield self._event(data, path)
 
-    async def aclose(self) -> None:
-        """Close the session; calls under way end in an error. Safe to call twice."""
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def _call(self, method: str, path: str, body: bytes | None) -> Reply:
+    async def _call(self, method: str, path: str, payload: Mapping[str, Any] | None) -> Reply:
         try:
-            return await call_with_retries(lambda: self._attempt(method, path, body), deadline=self.deadline)
+            return await call_with_retries(lambda: self._attempt(method, path, payload), deadline=self.deadline)
         except UnavailableError as error:
             error.endpoint = error.endpoint or self.endpoint
             raise
 
-    async def _attempt(self, method: str, path: str, body: bytes | None) -> Reply:
-        async with self._request(method, path, body) as response:
-            raw = await self._read(response, path)
-        if response.status != 200:
-            raise self._error(response.status, response.headers, raw)
-        return Reply(self._json(raw, path), response.headers.get("x-request-id", ""))
+    async def _attempt(self, method: str, path: str, payload: Mapping[str, Any] | None) -> Reply:
+        async with self._request(method, path, payload) as reply:
+            raw = await self._read(reply, path)
+        if reply.status != 200:
+            raise self._error(reply.status, reply.headers, raw)
+        return Reply(self._json(raw, path), reply.headers.get("x-request-id", ""))
 
-    @asynccontextmanager
-    async def _request(self, method: str, path: str, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"content-type": "application/json"} if body is not None else {}
-        if self._api_key is not None:
-            headers["authorization"] = f"Bearer {self._api_key.get_secret_value()}"
-        url = self.base_url + path
-        try:
-            async with self._open().request(method, url, data=body, headers=headers, allow_redirects=False) as response:
-                yield response
-        except aiohttp.ClientError as error:
-            raise translated(error, self.endpoint) from None
-
-    async def _read(self, response: aiohttp.ClientResponse, path: str) -> bytes:
+    async def _read(self, reply: Incoming, path: str) -> bytes:
         parts: list[bytes] = []
         size = 0
-        async for part in response.content.iter_any():
+        async for part in reply.parts:
             size += len(part)
             if size > MAX_REPLY_BYTES:
                 raise MalformedReply(self.endpoint, f"{path} body", f"is larger than {MAX_REPLY_BYTES >> 20} MiB")
@@ -177,25 +156,6 @@ class HttpTransport:
             body = raw.decode("utf-8", "replace")
         return self._refine(error_for_status(self.endpoint, status, headers, body), body)
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _check_open(self) -> None:
         if self._closed:
             raise UsageError(f"{self.endpoint}: it is closed, and answers no more")
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS)
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
-            # Not aiohttp's trust_env: it would send what stands in a ~/.netrc, too.
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=_proxy(self.base_url))
-        return self._session
-
-
-def _proxy(url: str) -> str | None:
-    """The environment's proxy for the way out; none for a server on this machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)
-
-
-def _encoded(payload: Mapping[str, Any]) -> bytes:
-    return json.dumps(payload, ensure_ascii=False).encode()
