@@ -18,7 +18,7 @@ from nudge_providers.errors import CapabilityError, EndpointError, MalformedRepl
 from nudge_providers.http_transport import HttpTransport
 from nudge_providers.parsing import TokenParser, describe, finish_reason, parse_usage, string
 from nudge_providers.retry import retrying
-from nudge_providers.transport import Reply
+from nudge_providers.transport import Reply, Transport
 from nudge_providers.types import (
     Capabilities,
     Completion,
@@ -75,12 +75,16 @@ class CompletionProvider:
         if self.profile.needs_model and not model:
             raise UsageError(f"endpoint {name!r} needs a model, for example {name}:org/model@{url}")
         self.root = url.rstrip("/").removesuffix(self.profile.prefix)
-        self._path = f"{self.profile.prefix}/completions"
+        endpoint = f"{name}{':' + model if model else ''}@{self.root}"
+        http = HttpTransport(endpoint, self.root, api_key=api_key, deadline=deadline, refine=self.refine_error)
+        self._attach(http, model, f"{self.profile.prefix}/completions")
+
+    def _attach(self, http: Transport, model: str, path: str) -> None:
+        """What is set however one is built: an adapter may bring its own transport, and the path on it."""
+        self._http = http
+        self._endpoint = http.endpoint
         self._model = model
-        self._endpoint = f"{name}{':' + model if model else ''}@{self.root}"
-        self._http = HttpTransport(
-            self._endpoint, self.root, api_key=api_key, deadline=deadline, refine=self.refine_error
-        )
+        self._path = path
         self._asked: asyncio.Task[Capabilities] | None = None
 
     def __repr__(self) -> str:
