@@ -107,7 +107,7 @@ def tls_failed(endpoint: str) -> Unreachable:
 
 
 def cannot_connect(endpoint: str, number: int | None) -> Unreachable:
-    """No connection. number: the operating system's `errno`; none or negative is a name that nobody knows."""
+    """No connection. number: the operating system's `errno`; without one, or negative, it is a name nobody knows."""
     reason = os.strerror(number) if number and number > 0 else "no such host"
     return Unreachable(f"cannot connect: {reason}", endpoint=endpoint, advice=UNREACHABLE_ADVICE)
 

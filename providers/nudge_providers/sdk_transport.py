@@ -111,14 +111,16 @@ def translated(error: Exception, endpoint: str) -> NudgeError:
     return UsageError(f"{endpoint}: the openai client could not make the request ({type(cause).__name__})")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _chain(error: object) -> Iterator[BaseException]:
     """An error and its causes. Not its contexts: those may be the caller's own, being handled."""
-    while error is not None:
+    while isinstance(error, BaseException):
         yield error
-        error = error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]  # one for each address of a name
+        else:
+            error = error.__cause__ or next(iter(error.args), None)  # httpcore2 holds the cause as its argument
 
 
 def _errno(chain: list[BaseException]) -> int | None:
-    """The operating system's own number: the innermost, as the errors around it have none or another."""
-    numbers = [each.errno for each in chain if isinstance(each, OSError) and each.errno]
-    return numbers[-1] if numbers else None
+    """The operating system's own number, which only the innermost has."""
+    return next((each.errno for each in reversed(chain) if isinstance(each, OSError)), None)
