@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 import subprocess
@@ -315,8 +314,6 @@ async def test_keys_are_shown_nowhere(standin: StandIn, caplog: pytest.LogCaptur
     secret = {"default_headers": {"x-key": KEY}}
     said = ""
     with caplog.at_level("DEBUG"):
-        # The HTTP client logs urls. What is asked of it is no log of ours.
-        logging.getLogger("httpx2").setLevel("WARNING")
         for status in (401, 404, 429, 503, 307):
             fault(standin, status)
             async with provided(url, deadline=0.1, **secret) as provider:
@@ -329,7 +326,11 @@ async def test_keys_are_shown_nowhere(standin: StandIn, caplog: pytest.LogCaptur
                     assert caught.value.__cause__ is None
         async with provided(f"{standin.url}/{KEY}", base_url=f"{standin.url}/{KEY}/v1?key={KEY}") as provider:
             said += provider.endpoint + repr(provider)
-    assert "planted" not in said + caplog.text
+    # Older SDKs, and the HTTP client, log the urls that they are given.
+    ours = [
+        record for record in caplog.records if record.name.partition(".")[0] not in ("openai", "httpx2", "httpcore2")
+    ]
+    assert "planted" not in said + "".join(record.getMessage() for record in ours)
 
 
 def test_only_this_module_imports_the_sdk() -> None:
