@@ -6,7 +6,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 from nudge_providers.errors import EndpointError, MalformedReply, UnavailableError, UsageError, printable
@@ -84,9 +84,7 @@ class Transport(ABC):
         errors; Disconnected when the stream breaks off or stalls.
         """
         decoder = SseDecoder()
-        async with self._request("POST", path, payload) as reply:
-            if reply.status != 200:
-                raise self._error(reply.status, reply.headers, await self._read(reply, path))
+        async with self._begun(path, payload) as reply:
             content_type = reply.headers.get("content-type", "").partition(";")[0].strip()
             if content_type.lower() != "text/event-stream":
                 raise MalformedReply(self.endpoint, f"{path} stream", f"comes as {printable(content_type, 40)}")
@@ -102,6 +100,19 @@ class Transport(ABC):
                     if data == "[DONE]":
                         return
                     yield self._event(data, path)
+
+    @asynccontextmanager
+    async def _begun(self, path: str, payload: Mapping[str, Any]) -> AsyncIterator[Incoming]:
+        """A stream that has begun. A busy server may let it wait, but not beyond the deadline."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self.deadline):
+                    reply = await stack.enter_async_context(self._request("POST", path, payload))
+                    if reply.status != 200:
+                        raise self._error(reply.status, reply.headers, await self._read(reply, path))
+            except TimeoutError:
+                raise UnavailableError(f"no answer within {self.deadline:g} s", endpoint=self.endpoint) from None
+            yield reply
 
     async def _call(self, method: str, path: str, payload: Mapping[str, Any] | None) -> Reply:
         try:

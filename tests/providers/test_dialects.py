@@ -189,6 +189,22 @@ async def test_a_stalled_stream_ends_within_the_deadline(served: tuple[StandIn, 
     hold.set()
 
 
+async def test_a_stream_that_never_begins_ends_at_the_deadline(served: tuple[StandIn, CompletionProvider]) -> None:
+    standin, provider = served
+
+    async def fault(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        while request.transport and not request.transport.is_closing():
+            await asyncio.sleep(0.01)
+        return web.Response()
+
+    await provider.capabilities()
+    standin.fault = fault
+    provider._http.deadline = 0.2
+    async with asyncio.timeout(10):
+        with pytest.raises(UnavailableError, match=r"no answer within 0.2 s"):
+            await streamed(provider, ASK)
+
+
 async def test_no_logprobs(served: tuple[StandIn, CompletionProvider]) -> None:
     standin, provider = served
     standin.logprobs = False
