@@ -6,7 +6,8 @@ SGLang: PROVIDERS; the others: their API references), and every reply is checked
 
 from __future__ import annotations
 
-from nudge_providers.completions import CompletionProvider, Profile
+from nudge_providers.completions import CompletionProvider
+from nudge_providers.profile import Profile
 
 PROFILES = {
     profile.name: profile

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
 
 from nudge_providers.echo import scored
 from nudge_providers.errors import CapabilityError, EndpointError, MalformedReply, UsageError
+from nudge_providers.http_transport import HttpTransport
 from nudge_providers.limits import Limits
 from nudge_providers.parsing import TokenParser, describe, finish_reason, parse_usage, string
+from nudge_providers.profile import Profile
 from nudge_providers.retry import retrying
-from nudge_providers.transport import HttpTransport, Reply
+from nudge_providers.transport import Reply, Transport
 from nudge_providers.types import (
     Capabilities,
     Completion,
@@ -30,31 +32,6 @@ from nudge_providers.types import (
     Token,
     Usage,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How one kind of server differs, as data.
-
-    default_url: its API's root, "" where the user must give one. prefix: what stands between a url and `/completions`,
-    unless the url ends in it. key_variable: environment variable of its key.
-    needs_model: whether a request must name a model. max_logprobs: the most it lists a position.
-    logprobs_flag: whether `logprobs` is a boolean, with the number in `top_logprobs`.
-    extra, sampling: fields sent always, and when the temperature is above 0. stream_usage: whether a stream tells its
-    usage when asked. prompt_logprobs: whether `echo` with logprobs gives them for the prompt.
-    """
-
-    name: str
-    default_url: str = ""
-    prefix: str = "/v1"
-    key_variable: str = ""
-    needs_model: bool = True
-    max_logprobs: int = 5
-    logprobs_flag: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    stream_usage: bool = True
-    prompt_logprobs: bool = False
 
 
 class CompletionProvider:
@@ -81,12 +58,18 @@ class CompletionProvider:
         if self.profile.needs_model and not model:
             raise UsageError(f"endpoint {name!r} needs a model, for example {name}:org/model@{url}")
         self.root = url.rstrip("/").removesuffix(self.profile.prefix)
-        self._path = f"{self.profile.prefix}/completions"
-        self._model = model
-        self._endpoint = f"{name}{':' + model if model else ''}@{self.root}"
-        self._http = HttpTransport(
-            self._endpoint, self.root, api_key=api_key, deadline=deadline, limits=limits, refine=self.refine_error
+        endpoint = f"{name}{':' + model if model else ''}@{self.root}"
+        http = HttpTransport(
+            endpoint, self.root, api_key=api_key, deadline=deadline, limits=limits, refine=self.refine_error
         )
+        self._attach(http, model, f"{self.profile.prefix}/completions")
+
+    def _attach(self, http: Transport, model: str, path: str) -> None:
+        """What is set however one is built: an adapter may bring its own transport, and the path on it."""
+        self._http = http
+        self._endpoint = http.endpoint
+        self._model = model
+        self._path = path
         self._asked: asyncio.Task[Capabilities] | None = None
 
     def __repr__(self) -> str:

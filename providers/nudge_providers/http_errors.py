@@ -22,6 +22,7 @@ from nudge_providers.errors import (
 )
 from nudge_providers.retry import Disconnected, Unreachable
 
+UNREACHABLE_ADVICE = "Is the server running there?"
 ADVICE: dict[type[EndpointError], str] = {
     AuthenticationError: "Check the API key of this endpoint",
     NotFoundError: "Check the url and the model; the url is the server's root, such as http://host:8080",
@@ -98,20 +99,39 @@ def _until(date: str) -> float:
         return -1.0
 
 
+def tls_failed(endpoint: str) -> Unreachable:
+    """No secure connection, and waiting will not help."""
+    failure = Unreachable("the TLS connection failed", endpoint=endpoint, advice="Is the certificate trusted?")
+    failure.worth_waiting = 0.0
+    return failure
+
+
+def cannot_connect(endpoint: str, number: int | None) -> Unreachable:
+    """No connection. number: the operating system's `errno`; without one, or negative, it is a name nobody knows."""
+    reason = os.strerror(number) if number and number > 0 else "no such host"
+    return Unreachable(f"cannot connect: {reason}", endpoint=endpoint, advice=UNREACHABLE_ADVICE)
+
+
+def no_connection_in_time(endpoint: str) -> Unreachable:
+    """Nothing answered the attempt to connect."""
+    return Unreachable("no connection in time", endpoint=endpoint, advice=UNREACHABLE_ADVICE)
+
+
+def broke_off(endpoint: str) -> Disconnected:
+    """The connection ended before the reply did."""
+    return Disconnected("the server closed the connection before its reply was whole", endpoint=endpoint)
+
+
 def translated(error: aiohttp.ClientError, endpoint: str) -> EndpointError:
     """The one boundary where aiohttp's errors become ours. Its texts can hold headers: none is passed on."""
     if isinstance(error, aiohttp.ClientSSLError):
-        failure = Unreachable("the TLS connection failed", endpoint=endpoint, advice="Is the certificate trusted?")
-        failure.worth_waiting = 0.0
-        return failure
+        return tls_failed(endpoint)
     if isinstance(error, aiohttp.ServerTimeoutError):
-        return Unreachable("no connection in time", endpoint=endpoint, advice="Is the server running there?")
+        return no_connection_in_time(endpoint)
     if isinstance(error, aiohttp.InvalidURL):
         return MalformedReply(endpoint, "url", "cannot be requested")
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        reason = os.strerror(number) if number and number > 0 else "no such host"
-        return Unreachable(f"cannot connect: {reason}", endpoint=endpoint, advice="Is the server running there?")
+        return cannot_connect(endpoint, error.os_error.errno)
     if isinstance(error, aiohttp.ClientResponseError):
         return MalformedReply(endpoint, "response", "is not HTTP")
-    return Disconnected("the server closed the connection before its reply was whole", endpoint=endpoint)
+    return broke_off(endpoint)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nudge_providers.completions import CompletionProvider, Profile
+from nudge_providers.completions import CompletionProvider
 from nudge_providers.errors import (
     CapabilityError,
     ContextExceededError,
@@ -26,6 +26,7 @@ from nudge_providers.errors import (
 )
 from nudge_providers.http_errors import error_message
 from nudge_providers.parsing import TokenParser, describe, number, string
+from nudge_providers.profile import Profile
 from nudge_providers.types import Token
 
 _TOO_LONG = re.compile(r"max_new_tokens|context length|too long|maximum.{0,20}tokens", re.IGNORECASE)

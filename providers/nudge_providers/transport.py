@@ -1,16 +1,14 @@
-"""The shared way to a server: one pooled aiohttp session an endpoint, JSON in, JSON or events out."""
+"""The shared way to a server: JSON in, JSON or events out. How the bytes travel is a subclass's own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 from pydantic import SecretStr
 
 from nudge_providers.errors import (
@@ -21,13 +19,11 @@ from nudge_providers.errors import (
     UsageError,
     printable,
 )
-from nudge_providers.http_errors import error_for_status, translated
+from nudge_providers.http_errors import error_for_status
 from nudge_providers.limits import CHARACTERS_A_TOKEN, Account, Limits, account
 from nudge_providers.retry import Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder
 
-# vLLM and llama.cpp close an idle socket after about 5 s; a request on one that is closing fails. Let go sooner.
-KEEP_ALIVE_SECONDS = 3.0
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 
 Refine = Callable[[EndpointError, Any], EndpointError]
@@ -40,16 +36,24 @@ class Reply(NamedTuple):
     request_id: str
 
 
+class Incoming(NamedTuple):
+    """A reply as it arrives. Its headers are found in any case; its body comes in parts."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: AsyncIterator[bytes]
+
+
 def no_refinement(error: EndpointError, _body: object) -> EndpointError:
     """Leave the error as it is."""
     return error
 
 
-class HttpTransport:
-    """Requests to one base URL.
+class Transport(ABC):
+    """Requests to one server.
 
-    endpoint: how errors name it. api_key: sent as a bearer token, shown nowhere.
-    deadline: seconds for one call, retries and waits included. connect_timeout: seconds for one connection.
+    endpoint: how errors name it. owner: base URL and key, whose limits all requests share.
+    deadline: seconds for one call, retries and waits included.
     stall_timeout: seconds without a byte after which a stream counts as broken off.
     limits: the user's own, of the account; more come from the replies' headers.
     refine: turns a status error into the server's own, more telling one, given the decoded body.
@@ -58,32 +62,38 @@ class HttpTransport:
     def __init__(
         self,
         endpoint: str,
-        base_url: str,
+        owner: tuple[str, SecretStr | None],
         *,
-        api_key: SecretStr | None = None,
         deadline: float = 120.0,
-        connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
-        max_connections: int = 256,
         limits: Limits | None = None,
         refine: Refine = no_refinement,
     ) -> None:
         self.endpoint = endpoint
-        self.base_url = base_url
         self.deadline = deadline
-        self._api_key = api_key
-        self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
-        self._max_connections = max_connections
         self._refine = refine
+        self._owner = owner
         self._limits = limits
         self._account: Account | None = None
-        self._session: aiohttp.ClientSession | None = None
         self._closed = False
+
+    @abstractmethod
+    def _request(
+        self, method: str, path: str, payload: Mapping[str, Any] | None
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """One request and its reply, whatever its status; left early, it is cancelled. No redirect is followed.
+
+        Calls `_check_open` first. Raises the classified errors of this package and no others.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Answer no more. Safe to call twice."""
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> Reply:
         """POST `payload` as JSON; the decoded reply. Raises the classified errors of this package."""
-        return await self._call("POST", path, _encoded(payload), _tokens(payload))
+        return await self._call("POST", path, payload, _tokens(payload))
 
     async def get(self, path: str) -> Reply:
         """GET a JSON document."""
@@ -97,18 +107,14 @@ class HttpTransport:
         """
         decoder = SseDecoder()
         await self._limiter().admit(_tokens(payload))
-        async with self._request("POST", path, _encoded(payload)) as response:
-            if response.status != 200:
-                raise self._error(response.status, response.headers, await self._read(response, path))
-            if response.content_type != "text/event-stream":
-                raise MalformedReply(
-                    self.endpoint, f"{path} stream", f"comes as {printable(response.content_type, 40)}"
-                )
-            chunks = response.content.iter_any()
+        async with self._begun(path, payload) as reply:
+            content_type = reply.headers.get("content-type", "").partition(";")[0].strip()
+            if content_type.lower() != "text/event-stream":
+                raise MalformedReply(self.endpoint, f"{path} stream", f"comes as {printable(content_type, 40)}")
             while True:
                 try:
                     async with asyncio.timeout(self._stall_timeout):
-                        chunk = await anext(chunks, b"")
+                        chunk = await anext(reply.parts, b"")
                 except TimeoutError:
                     raise Disconnected(f"no data for {self._stall_timeout:g} s", endpoint=self.endpoint) from None
                 if not chunk:
@@ -118,14 +124,21 @@ class HttpTransport:
                         return
                     yield self._event(data, path)
 
-    async def aclose(self) -> None:
-        """Close the session; calls under way end in an error. Safe to call twice."""
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+    @asynccontextmanager
+    async def _begun(self, path: str, payload: Mapping[str, Any]) -> AsyncIterator[Incoming]:
+        """A stream that has begun. A busy server may let it wait, but not beyond the deadline."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self.deadline):
+                    reply = await stack.enter_async_context(self._request("POST", path, payload))
+                    self._limiter().learn(reply.headers)
+                    if reply.status != 200:
+                        raise self._error(reply.status, reply.headers, await self._read(reply, path))
+            except TimeoutError:
+                raise UnavailableError(f"no answer within {self.deadline:g} s", endpoint=self.endpoint) from None
+            yield reply
 
-    async def _call(self, method: str, path: str, body: bytes | None, tokens: float) -> Reply:
+    async def _call(self, method: str, path: str, payload: Mapping[str, Any] | None, tokens: float) -> Reply:
         limiter = self._limiter()
         # Waiting for one's turn is not the server's slowness: the deadline begins when the first try may go.
         await limiter.admit(tokens)
@@ -136,7 +149,7 @@ class HttpTransport:
             tries += 1
             if tries > 1:
                 await limiter.admit(tokens)
-            return await self._attempt(method, path, body)
+            return await self._attempt(method, path, payload)
 
         try:
             return await call_with_retries(attempt, deadline=self.deadline)
@@ -144,30 +157,18 @@ class HttpTransport:
             error.endpoint = error.endpoint or self.endpoint
             raise
 
-    async def _attempt(self, method: str, path: str, body: bytes | None) -> Reply:
-        async with self._request(method, path, body) as response:
-            raw = await self._read(response, path)
-        if response.status != 200:
-            raise self._error(response.status, response.headers, raw)
-        return Reply(self._json(raw, path), response.headers.get("x-request-id", ""))
+    async def _attempt(self, method: str, path: str, payload: Mapping[str, Any] | None) -> Reply:
+        async with self._request(method, path, payload) as reply:
+            self._limiter().learn(reply.headers)
+            raw = await self._read(reply, path)
+        if reply.status != 200:
+            raise self._error(reply.status, reply.headers, raw)
+        return Reply(self._json(raw, path), reply.headers.get("x-request-id", ""))
 
-    @asynccontextmanager
-    async def _request(self, method: str, path: str, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"content-type": "application/json"} if body is not None else {}
-        if self._api_key is not None:
-            headers["authorization"] = f"Bearer {self._api_key.get_secret_value()}"
-        url = self.base_url + path
-        try:
-            async with self._open().request(method, url, data=body, headers=headers, allow_redirects=False) as response:
-                self._limiter().learn(response.headers)
-                yield response
-        except aiohttp.ClientError as error:
-            raise translated(error, self.endpoint) from None
-
-    async def _read(self, response: aiohttp.ClientResponse, path: str) -> bytes:
+    async def _read(self, reply: Incoming, path: str) -> bytes:
         parts: list[bytes] = []
         size = 0
-        async for part in response.content.iter_any():
+        async for part in reply.parts:
             size += len(part)
             if size > MAX_REPLY_BYTES:
                 raise MalformedReply(self.endpoint, f"{path} body", f"is larger than {MAX_REPLY_BYTES >> 20} MiB")
@@ -208,33 +209,14 @@ class HttpTransport:
 
     def _limiter(self) -> Account:
         if self._account is None:
-            self._account = account(self.base_url, self._api_key)
+            self._account = account(*self._owner)
             if self._limits is not None:
                 self._account.wish(self._limits)
         return self._account
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _check_open(self) -> None:
         if self._closed:
             raise UsageError(f"{self.endpoint}: it is closed, and answers no more")
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS)
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
-            # Not aiohttp's trust_env: it would send what stands in a ~/.netrc, too.
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=_proxy(self.base_url))
-        return self._session
-
-
-def _proxy(url: str) -> str | None:
-    """The environment's proxy for the way out; none for a server on this machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)
-
-
-def _encoded(payload: Mapping[str, Any]) -> bytes:
-    return json.dumps(payload, ensure_ascii=False).encode()
 
 
 def _tokens(payload: Mapping[str, Any]) -> float:

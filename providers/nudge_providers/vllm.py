@@ -18,9 +18,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from nudge_providers.completions import CompletionProvider, Profile
+from nudge_providers.completions import CompletionProvider
 from nudge_providers.errors import ContextExceededError, EndpointError, MalformedReply, NotFoundError
 from nudge_providers.parsing import describe, string
+from nudge_providers.profile import Profile
 from nudge_providers.types import Capabilities, Message
 
 _TOO_LONG = re.compile(r"context length is (\d+) tokens.*?(\d+) input tokens", re.DOTALL)

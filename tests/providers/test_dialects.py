@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from openai import AsyncOpenAI
 
 from nudge_client import NudgeClient
 from nudge_providers import CapabilityError, CompletionRequest, MalformedReply, UnavailableError
 from nudge_providers.completions import CompletionProvider
 from nudge_providers.endpoint import parse_endpoint
+from nudge_providers.openai_client import OpenAIClientProvider
 from nudge_providers.registry import make_provider
-from nudge_providers.types import StreamEnd, Token
+from nudge_providers.types import Provider, StreamEnd, Token
 from tests.dialects import TogetherStandIn, VllmStandIn
 from tests.standin import PROMPT_END, StandIn
-from tests.toys import hashed, run
+from tests.toys import Model, hashed, run
 
 DIALECTS = {
     "llamacpp": (StandIn, "llamacpp@{url}"),
@@ -29,17 +32,49 @@ DIALECTS = {
     # The generic adapter speaks to any of the legacy shape.
     "sglang": (VllmStandIn, "sglang:toy@{url}"),
 }
+
+
+class OnAClient(OpenAIClientProvider):
+    """The adapter on a client that is closed with it."""
+
+    def __init__(self, url: str, deadline: float) -> None:
+        self.client = AsyncOpenAI(api_key="planted", base_url=f"{url}/v1")
+        super().__init__(self.client, "toy", profile="sglang", deadline=deadline)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.client.close()
+
+
+Build = Callable[[str, float], CompletionProvider]
+# Adapters with no endpoint of their own, by what builds one from a url and a deadline.
+BUILT: dict[str, tuple[type[StandIn], Build]] = {"openai-client": (VllmStandIn, OnAClient)}
+ADAPTERS = [*DIALECTS, *BUILT]
+
+
+def adapter(name: str, url: str, deadline: float) -> CompletionProvider:
+    """The adapter of this name for a stand-in's url."""
+    if name in BUILT:
+        return BUILT[name][1](url, deadline)
+    provider = make_provider(parse_endpoint(DIALECTS[name][1].format(url=url)), deadline=deadline)
+    assert isinstance(provider, CompletionProvider)
+    return provider
+
+
+def standin_for(name: str, model: Model) -> StandIn:
+    """The stand-in that this adapter speaks to."""
+    return (DIALECTS.get(name) or BUILT[name])[0](model)
+
+
 WORDS = [" a", " b", " the", "ly", ".", " 🎉", "\n", " über", " two words"]
 BASE, NUDGER = hashed(1, WORDS, 0.01, 0.2), hashed(2, WORDS, 0.002, 0.2)
 ASK = CompletionRequest("Hi" + PROMPT_END, 30)
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=ADAPTERS)
 async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[StandIn, CompletionProvider]]:
-    kind, spec = DIALECTS[request.param]
-    standin = await kind(NUDGER).start()
-    provider = make_provider(parse_endpoint(spec.format(url=standin.url)), deadline=5)
-    assert isinstance(provider, CompletionProvider)
+    standin = await standin_for(request.param, NUDGER).start()
+    provider = adapter(request.param, standin.url, 5)
     yield standin, provider
     await provider.aclose()
     await standin.stop()
@@ -61,21 +96,23 @@ async def test_a_stream_says_what_a_completion_says(served: tuple[StandIn, Compl
         assert (end.finish, end.usage) == (whole.finish, whole.usage)
 
 
-@pytest.mark.parametrize("nudger", DIALECTS)
-@pytest.mark.parametrize("base", DIALECTS)
+@pytest.mark.parametrize("nudger", ADAPTERS)
+@pytest.mark.parametrize("base", ADAPTERS)
 async def test_the_same_answer_through_any_two_dialects(base: str, nudger: str, tmp_path: Path) -> None:
     template = tmp_path / "toy.jinja"  # hosted APIs render none
     template.write_text("{{ messages[-1].content }}" + PROMPT_END)
-    standins, specs = [], []
-    for name, model in ((base, BASE), (nudger, NUDGER)):
-        kind, spec = DIALECTS[name]
-        standins.append(await kind(model).start())
-        specs.append(spec.format(url=standins[-1].url))
     options = {"answer_start": PROMPT_END, "max_tokens": 60, "template": str(template)}
-    async with NudgeClient(*specs, **options) as client:
-        answer = await client.generate("Hi")
-    for standin in standins:
-        await standin.stop()
+    async with AsyncExitStack() as stack:
+        ends: list[str | Provider] = []
+        for name, model in ((base, BASE), (nudger, NUDGER)):
+            standin = await standin_for(name, model).start()
+            stack.push_async_callback(standin.stop)
+            if name in BUILT:
+                ends.append(await stack.enter_async_context(aclosing(adapter(name, standin.url, 5))))
+            else:
+                ends.append(DIALECTS[name][1].format(url=standin.url))
+        async with NudgeClient(*ends, **options) as client:
+            answer = await client.generate("Hi")
     # Worked out by the toys themselves, without any server.
     known = await asyncio.to_thread(run, BASE, NUDGER, max_tokens=60, base_stop=("\nInstruction:",))
     assert answer.segments == known.answer.segments
@@ -150,6 +187,22 @@ async def test_a_stalled_stream_ends_within_the_deadline(served: tuple[StandIn, 
     with pytest.raises(UnavailableError, match="no data"):
         await streamed(provider, ASK)
     hold.set()
+
+
+async def test_a_stream_that_never_begins_ends_at_the_deadline(served: tuple[StandIn, CompletionProvider]) -> None:
+    standin, provider = served
+
+    async def fault(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        while request.transport and not request.transport.is_closing():
+            await asyncio.sleep(0.01)
+        return web.Response()
+
+    await provider.capabilities()
+    standin.fault = fault
+    provider._http.deadline = 0.2
+    async with asyncio.timeout(10):
+        with pytest.raises(UnavailableError, match=r"no answer within 0.2 s"):
+            await streamed(provider, ASK)
 
 
 async def test_no_logprobs(served: tuple[StandIn, CompletionProvider]) -> None:

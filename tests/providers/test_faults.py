@@ -25,10 +25,8 @@ from nudge_providers import (
     UnavailableError,
 )
 from nudge_providers.completions import CompletionProvider
-from nudge_providers.endpoint import parse_endpoint
-from nudge_providers.registry import make_provider
 from nudge_providers.types import Token
-from tests.providers.test_dialects import DIALECTS, NUDGER
+from tests.providers.test_dialects import ADAPTERS, NUDGER, adapter, standin_for
 from tests.standin import PROMPT_END, StandIn
 
 ASK = CompletionRequest("Hi" + PROMPT_END, 12)
@@ -165,13 +163,11 @@ async def ask(provider: CompletionProvider, streamed: bool) -> str:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", ADAPTERS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 async def test_fault(fault: Fault, dialect: str, streamed: bool) -> None:
-    kind, spec = DIALECTS[dialect]
-    standin = await kind(NUDGER).start()
-    provider = make_provider(parse_endpoint(spec.format(url=standin.url)), deadline=8)
-    assert isinstance(provider, CompletionProvider)
+    standin = await standin_for(dialect, NUDGER).start()
+    provider = adapter(dialect, standin.url, 8)
     provider._http._stall_timeout = 0.3
     right = (await provider.complete(ASK)).text
     expected = fault.error if streamed else fault.error or fault.whole_error
@@ -202,7 +198,7 @@ async def test_fault(fault: Fault, dialect: str, streamed: bool) -> None:
 
 
 def test_the_matrix_has_no_empty_cell(request: pytest.FixtureRequest) -> None:
-    columns = [f"{dialect} {way}" for dialect in DIALECTS for way in ("whole", "streamed")]
+    columns = [f"{dialect} {way}" for dialect in ADAPTERS for way in ("whole", "streamed")]
     if len(MATRIX) < len(FAULTS):
         pytest.skip("the faults ran elsewhere")
     width = max(len(fault.name) for fault in FAULTS)

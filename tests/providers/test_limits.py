@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from nudge_providers.http_transport import HttpTransport
 from nudge_providers.limits import Account, Limits, Rate, account
-from nudge_providers.transport import HttpTransport
 from tests.standin import StandIn
 from tests.toys import writes
 

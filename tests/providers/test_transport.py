@@ -19,7 +19,7 @@ from nudge_providers import (
     UnavailableError,
     UsageError,
 )
-from nudge_providers.transport import KEEP_ALIVE_SECONDS, HttpTransport, _proxy
+from nudge_providers.http_transport import KEEP_ALIVE_SECONDS, HttpTransport, _proxy
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"

@@ -1,0 +1,90 @@
+"""The transport of most adapters: one pooled aiohttp session an endpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from pydantic import SecretStr
+
+from nudge_providers.http_errors import translated
+from nudge_providers.limits import Limits
+from nudge_providers.transport import Incoming, Refine, Transport, no_refinement
+
+# vLLM and llama.cpp close an idle socket after about 5 s; a request on one that is closing fails. Let go sooner.
+KEEP_ALIVE_SECONDS = 3.0
+
+
+class HttpTransport(Transport):
+    """Requests to one base URL. See `Transport` for what is not told here.
+
+    api_key: sent as a bearer token, shown nowhere. connect_timeout: seconds for one connection.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        base_url: str,
+        *,
+        api_key: SecretStr | None = None,
+        deadline: float = 120.0,
+        connect_timeout: float = 10.0,
+        stall_timeout: float = 30.0,
+        max_connections: int = 256,
+        limits: Limits | None = None,
+        refine: Refine = no_refinement,
+    ) -> None:
+        owner = (base_url, api_key)
+        super().__init__(endpoint, owner, deadline=deadline, stall_timeout=stall_timeout, limits=limits, refine=refine)
+        self.base_url = base_url
+        self._api_key = api_key
+        self._connect_timeout = connect_timeout
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def aclose(self) -> None:
+        """Close the session; calls under way end in an error. Safe to call twice."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @asynccontextmanager
+    async def _request(self, method: str, path: str, payload: Mapping[str, Any] | None) -> AsyncIterator[Incoming]:
+        self._check_open()
+        headers = {"content-type": "application/json"} if payload is not None else {}
+        if self._api_key is not None:
+            headers["authorization"] = f"Bearer {self._api_key.get_secret_value()}"
+        body = _encoded(payload) if payload is not None else None
+        url = self.base_url + path
+        try:
+            async with self._open().request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+                yield Incoming(response.status, response.headers, response.content.iter_any())
+        except aiohttp.ClientError as error:
+            raise translated(error, self.endpoint) from None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
+            # Not aiohttp's trust_env: it would send what stands in a ~/.netrc, too.
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=_proxy(self.base_url))
+        return self._session
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for the way out; none for a server on this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _encoded(payload: Mapping[str, Any]) -> bytes:
+    return json.dumps(payload, ensure_ascii=False).encode()
