@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nudge_client.answer import Answer
@@ -13,6 +12,7 @@ from nudge_client.decoding import Holdback, Piece, Rules, Steps, decode
 from nudge_client.sources import Sampling, Source
 from nudge_client.stream import AnswerStream, Writing
 from nudge_providers import CapabilityError
+from nudge_providers.standins import Model, hashed
 from nudge_providers.types import (
     Capabilities,
     Completion,
@@ -24,8 +24,7 @@ from nudge_providers.types import (
     Usage,
 )
 
-# Text so far -> next token and the top-1 probability there; None is the end of sequence.
-Model = Callable[[str], tuple[str, float] | None]
+__all__ = ["Model", "Run", "ToyProvider", "hashed", "run", "script", "writes"]
 
 
 def script(*lines: tuple[str, str, float]) -> Model:
@@ -46,19 +45,6 @@ def writes(text: str, *, split: str = " ", p: float = 0.9, doubts: Mapping[str, 
         starts[so_far] = (token, (doubts or {}).get(token, p))
         so_far += token
     return starts.get
-
-
-def hashed(seed: int, vocabulary: Sequence[str], end: float, low: float) -> Model:
-    """A model that is noise, but always the same noise: vocabulary, share of ends, share of doubtful tokens."""
-
-    def model(text: str) -> tuple[str, float] | None:
-        digest = hashlib.blake2b(f"{seed}|{text}".encode(), digest_size=12).digest()
-        a, b, c = (int.from_bytes(digest[i : i + 4], "big") / 2**32 for i in (0, 4, 8))
-        if a < end:
-            return None
-        return vocabulary[int(b * len(vocabulary))], (0.1 if c < low else 0.8)
-
-    return model
 
 
 @dataclass

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.standin import StandIn
+from nudge_providers.standins import StandIn
 from tests.toys import writes
 
 TEXT = "Yes we can do it all"

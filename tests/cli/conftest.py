@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from nudge_providers.standins import served
 from tests.cli.command import Pair
-from tests.standin import served
 
 
 @pytest.fixture

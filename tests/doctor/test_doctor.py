@@ -18,11 +18,10 @@ from aiohttp import web
 from nudge_client.doctor import NAMES, Report, examine
 from nudge_providers.endpoint import parse_endpoint
 from nudge_providers.registry import make_provider
-from tests.dialects import TogetherStandIn, VllmStandIn
-from tests.standin import StandIn
+from nudge_providers.standins import StandIn, TogetherStandIn, VllmStandIn
 from tests.toys import hashed
 
-TOY = hashed(3, [" a", " b", " c", " d"], 0.1, 0.4)
+TOY = hashed(1, [" a", " b", " c", " d"], 0.1, 0.4)
 
 
 async def examined(standin: StandIn, form: str, change: Callable[[StandIn], None] = lambda standin: None) -> Report:
@@ -56,7 +55,7 @@ async def test_without_logprobs() -> None:
 
 async def test_one_that_ignores_echo() -> None:
     """It takes the field, and sends no prompt tokens back."""
-    report = await examined(VllmStandIn(TOY), "vllm@{url}")
+    report = await examined(VllmStandIn(TOY, echoes=False), "vllm@{url}")
     found = report.findings["prompt_logprobs"]
     assert (found.verdict, found.value) == ("degraded", False)
     assert "ignores `echo`" in found.evidence

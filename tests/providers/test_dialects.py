@@ -20,9 +20,8 @@ from nudge_providers.completions import CompletionProvider
 from nudge_providers.endpoint import parse_endpoint
 from nudge_providers.openai_client import OpenAIClientProvider
 from nudge_providers.registry import make_provider
+from nudge_providers.standins import PROMPT_END, StandIn, TogetherStandIn, VllmStandIn
 from nudge_providers.types import Provider, StreamEnd, Token
-from tests.dialects import TogetherStandIn, VllmStandIn
-from tests.standin import PROMPT_END, StandIn
 from tests.toys import Model, hashed, run
 
 DIALECTS = {

@@ -25,9 +25,9 @@ from nudge_providers import (
     UnavailableError,
 )
 from nudge_providers.completions import CompletionProvider
+from nudge_providers.standins import PROMPT_END, StandIn
 from nudge_providers.types import Token
 from tests.providers.test_dialects import ADAPTERS, NUDGER, adapter, standin_for
-from tests.standin import PROMPT_END, StandIn
 
 ASK = CompletionRequest("Hi" + PROMPT_END, 12)
 Respond = Callable[[StandIn, web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]

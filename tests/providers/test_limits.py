@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from nudge_providers.http_transport import HttpTransport
 from nudge_providers.limits import Account, Limits, Rate, account
-from tests.standin import StandIn
+from nudge_providers.standins import StandIn
 from tests.toys import writes
 
 

@@ -21,7 +21,8 @@ from nudge_providers import (
     UsageError,
 )
 from nudge_providers.llamacpp import LlamaCppProvider
-from tests.standin import PROMPT_END, StandIn, entry
+from nudge_providers.standins import PROMPT_END, StandIn
+from nudge_providers.standins.llamacpp import entry
 from tests.toys import writes
 
 ASK = CompletionRequest("question" + PROMPT_END, 4)

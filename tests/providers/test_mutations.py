@@ -13,11 +13,11 @@ from nudge_providers import CapabilityError, MalformedReply
 from nudge_providers.completions import CompletionProvider
 from nudge_providers.endpoint import parse_endpoint
 from nudge_providers.registry import make_provider
+from nudge_providers.standins import StandIn
 from nudge_providers.transport import Reply
 from nudge_providers.types import Capabilities, Completion
 from tests.providers.test_dialects import DIALECTS, NUDGER
 from tests.providers.test_faults import ASK
-from tests.standin import StandIn
 
 ROUNDS = 10_000
 STRANGE: list[Any] = [
@@ -89,7 +89,7 @@ async def test_mutated_replies(dialect: str) -> None:
     right = standin.reply(body)
     text = right["choices"][0]["text"]
     raw = json.dumps(right, ensure_ascii=False).encode()
-    known = {token for token, _ in standin.tokens(body)[0]}
+    known = {token.text for token in standin.generate(body).tokens}
     dice = random.Random(dialect)
 
     async def facts() -> Capabilities:

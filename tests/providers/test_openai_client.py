@@ -29,10 +29,9 @@ from nudge_providers import (
 )
 from nudge_providers.openai_client import OpenAIClientProvider
 from nudge_providers.sdk_transport import SdkTransport, translated
+from nudge_providers.standins import StandIn, VllmStandIn
 from nudge_providers.types import Token
-from tests.dialects import VllmStandIn
 from tests.providers.test_dialects import ASK, NUDGER, streamed
-from tests.standin import StandIn
 
 KEY = "sk-planted"
 
