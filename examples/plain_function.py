@@ -18,7 +18,7 @@ from nudge_providers import (
     Completion,
     CompletionRequest,
     Message,
-    ScoredToken,
+    Scored,
     StreamEnd,
     Token,
     Usage,
@@ -62,13 +62,13 @@ class PlainFunction:
         finish = "length" if len(tokens) == request.max_tokens else "stop"
         return Completion("".join(token.text for token in tokens), tuple(tokens), finish, usage)
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | StreamEnd, None]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | Usage | StreamEnd, None]:
         done = await self.complete(request)
         for token in done.tokens:
             yield token
         yield StreamEnd(done.finish, done.usage)
 
-    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
+    async def score(self, prompt: str, continuation: str) -> Scored:
         raise CapabilityError("a plain function scores nothing", endpoint=self.endpoint)
 
     async def render_chat(self, messages: Sequence[Message]) -> str:

@@ -48,12 +48,16 @@ class ModelStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Figures of one answer. answer_tokens, nudged_tokens: as the servers list them. nudge_ratio: their quotient."""
+    """Figures of one answer. answer_tokens, nudged_tokens: as the servers list them. nudge_ratio: their quotient.
+
+    verified_tokens: of the answer's, those that the base model was shown and would have written, and did not have to.
+    """
 
     rounds: int
     nudge_ratio: float
     answer_tokens: int
     nudged_tokens: int
+    verified_tokens: int
     base: ModelStats
     nudger: ModelStats
     seconds: float
@@ -62,13 +66,17 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A finished answer. `segments` joined are `text`, and so are `tokens`."""
+    """A finished answer. `segments` joined are `text`, and so are `tokens`.
+
+    plan: how the tokens were fetched (`chunked`, `streaming`, `verified`, `paper`). plan_reason: why it was that one.
+    """
 
     text: str
     finish_reason: FinishReason
     plan: str
     segments: tuple[Segment, ...]
     stats: Stats
+    plan_reason: str = ""
     tokens: tuple[TracedToken, ...] = field(repr=False, default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,6 +149,7 @@ def stats_of(
         nudge_ratio=round(nudged / total, 4) if total else 0.0,
         answer_tokens=total,
         nudged_tokens=nudged,
+        verified_tokens=ledgers["base"].verified(kept["base"]),
         base=models["base"],
         nudger=models["nudger"],
         seconds=round(seconds, 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -12,9 +13,10 @@ from nudge_client.config import check_settings
 from nudge_client.counting import count_cl100k
 from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, decode, decode_paper
 from nudge_client.endpoints import open_endpoints
+from nudge_client.planning import PAPER_CHUNK, Planner, Voice
 from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_prompt, chat_prompt, check_template
 from nudge_client.settings import Settings
-from nudge_client.sources import Sampling, Source
+from nudge_client.sources import Sampling
 from nudge_client.stream import AnswerStream, Writing
 from nudge_providers.errors import UsageError
 from nudge_providers.types import Message, Provider
@@ -46,6 +48,7 @@ class NudgeClient:
         check_template(self.settings.template)
         self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}
         self._providers: dict[Author, Provider] = {}
+        self._planner = Planner()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> NudgeClient:
@@ -92,20 +95,21 @@ class NudgeClient:
         else:
             base = base_prompt(messages, settings.form, settings.answer_start)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
-        await asyncio.gather(*(provider.capabilities() for provider in self._providers.values()))
+        facts, _ = await asyncio.gather(
+            self._providers["base"].capabilities(), self._providers["nudger"].capabilities()
+        )
         nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
         decoder, holdback = _decoder(settings, base)
         hot = settings.temperature
         cool = hot if settings.nudger_temperature is None else settings.nudger_temperature
-        sources: dict[Author, Source] = {}
-        asked: dict[Author, tuple[str, int, float]] = {
-            "base": (settings.bos + base.text, settings.chunk, hot),
-            "nudger": (nudger, settings.draft, cool),
-        }
-        for author, (prompt, chunk, temperature) in asked.items():
-            sampling = Sampling(temperature, settings.top_p, settings.seed)
-            sources[author] = Source(self._providers[author], prompt, chunk=chunk, sampling=sampling)
-        return Writing(decoder, holdback, sources, "paper" if settings.preset == "paper" else "chunked")
+        sampling = Sampling(hot, settings.top_p, settings.seed)
+        plan = self._planner.plan(
+            settings,
+            facts,
+            Voice(self._providers["base"], settings.bos + base.text, sampling),
+            Voice(self._providers["nudger"], nudger, replace(sampling, temperature=cool)),
+        )
+        return Writing(decoder, holdback, plan, self._planner.finished)
 
     async def _open(self) -> None:
         handed = {author: given for author, given in self._given.items() if isinstance(given, Provider)}
@@ -138,7 +142,7 @@ def _decoder(settings: Settings, base: BasePrompt) -> tuple[Steps[None], Holdbac
         paper = PaperRules(
             count=count_cl100k,
             threshold=settings.threshold,
-            chunk=settings.chunk,
+            chunk=settings.chunk or PAPER_CHUNK,
             draft_tokens=settings.draft,
             max_tokens=settings.max_tokens,
             max_rounds=settings.max_rounds,

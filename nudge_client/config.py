@@ -162,7 +162,7 @@ def commented_toml() -> str:
         lines.append(f"# {field.description}")
         # TOML has no null: what has no default is shown with an example of its kind.
         value = (
-            {"seed": 1, "nudger_temperature": 0.7, "base_stop": []}.get(name)
+            {"seed": 1, "chunk": 16, "nudger_temperature": 0.7, "base_stop": []}.get(name)
             if field.default is None
             else field.default
         )

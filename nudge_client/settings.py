@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nudge_client.decoding import Boundary, Ending, Segmentation
 from nudge_client.prompts import Form
+from nudge_client.sources.plans import Overlap, PlanName
 from nudge_providers.parsing import is_text
 
 LOCAL_BASE = "local:gemma-3-270m"
@@ -16,7 +17,7 @@ LOCAL_NUDGER = "local:smollm2-135m-instruct"
 
 Preset = Literal["default", "paper"]
 # What the paper's method does not have; a value given for one of these together with its preset is a contradiction.
-NOT_IN_PAPER = ("boundary", "ending", "segmentation", "stop", "base_stop")
+NOT_IN_PAPER = ("plan", "overlap", "boundary", "ending", "segmentation", "stop", "base_stop")
 
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -60,7 +61,11 @@ class Settings(BaseModel):
     preset: Preset = Field("default", description="'paper' follows the published method chunk for chunk")
 
     threshold: float = Field(0.3, gt=0, le=1, description="γ: the base model is unsure below this top-1 probability")
-    chunk: PositiveInt = Field(16, description="L: base tokens asked for in one call")
+    plan: PlanName = Field("auto", description="how tokens are fetched: auto, chunked, streaming or verified")
+    overlap: Overlap = Field("draft", description="what is asked early: none, draft or ahead")
+    chunk: PositiveInt | None = Field(
+        None, description="L: base tokens asked for in one call, where it is not streamed"
+    )
     draft: PositiveInt = Field(16, description="L_n: tokens in one draft of the nudging model")
     boundary: Boundary = Field("word", description="where the base model may be cut: word, token or rollback")
     ending: Ending = Field(

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from nudge_client.answer import Answer, segments_of, stats_of, traced
-from nudge_client.decoding import Append, Ask, AskChunk, Author, Event, Finish, Holdback, Piece, Retract, Round, Steps
+from nudge_client.decoding import (
+    Append,
+    Ask,
+    AskChunk,
+    Author,
+    Event,
+    Finish,
+    Hint,
+    Holdback,
+    Piece,
+    Retract,
+    Round,
+    Steps,
+)
 from nudge_client.decoding.events import OutOfRoom, Reply, take_back
-from nudge_client.sources import Ledger, Source
+from nudge_client.sources import Ledger, Plan
 from nudge_providers.errors import ContextExceededError, UsageError
 
 
@@ -19,8 +32,8 @@ class Writing:
 
     decoder: Steps[None]
     holdback: Holdback
-    sources: Mapping[Author, Source]
-    plan: str
+    plan: Plan
+    finished: Callable[[str, float, int], None] | None = None  # plan, seconds, tokens
 
 
 class AnswerStream:
@@ -55,12 +68,13 @@ class AnswerStream:
         """The answer as far as it was written; `finish_reason` is `length` when it was broken off."""
         ledgers: dict[Author, Ledger] = {"base": Ledger(), "nudger": Ledger()}
         if self._writing:
-            ledgers |= {author: source.ledger for author, source in self._writing.sources.items()}
+            ledgers |= self._writing.plan.ledgers
         seconds = self._seconds or time.perf_counter() - self._started
         return Answer(
             text="".join(part.text for part in self._parts),
             finish_reason=self._finish.reason if self._finish else "length",
-            plan=self._writing.plan if self._writing else "",
+            plan=self._writing.plan.name if self._writing else "",
+            plan_reason=self._writing.plan.why if self._writing else "",
             segments=segments_of(self._parts),
             stats=stats_of(self._parts, ledgers, rounds=self._rounds, seconds=seconds, first=self._first),
             tokens=traced(self._parts),
@@ -86,12 +100,15 @@ class AnswerStream:
                 reply = None
                 if isinstance(event, Ask | AskChunk):
                     try:
-                        reply = await _reply(event, writing.sources[event.author])
+                        reply = await writing.plan.reply(event)
                         continue
                     except ContextExceededError:
                         if not self._parts:
                             raise
                         event = writing.decoder.throw(OutOfRoom())
+                if isinstance(event, Hint):
+                    writing.plan.hint(event)
+                    continue
                 self._record(event)
                 for piece in writing.holdback.feed(event):
                     if self._first is None and piece.text:
@@ -100,6 +117,9 @@ class AnswerStream:
         finally:
             self._seconds = time.perf_counter() - self._started
             writing.decoder.close()
+            if self._finish and writing.finished:
+                writing.finished(writing.plan.name, self._seconds, sum(part.adds for part in self._parts))
+            await writing.plan.aclose()
 
     def _record(self, event: Event) -> None:
         if isinstance(event, Append):
@@ -110,7 +130,3 @@ class AnswerStream:
             self._rounds = event.number
         elif isinstance(event, Finish):
             self._finish = event
-
-
-async def _reply(ask: Ask | AskChunk, source: Source) -> Reply:
-    return await (source.next_token(ask) if isinstance(ask, Ask) else source.complete(ask))

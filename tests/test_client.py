@@ -47,7 +47,7 @@ async def test_the_answer_object() -> None:
     async with NudgeClient(base=base, nudger=nudger, draft=4) as client:
         answer = await client.generate("Can we?")
     whole = json.loads(answer.to_json())
-    assert list(whole) == ["text", "finish_reason", "plan", "segments", "stats"]
+    assert list(whole) == ["text", "finish_reason", "plan", "segments", "stats", "plan_reason"]
     assert whole["segments"][0] == {"author": "nudger", "text": "Yes"}
     stats = whole["stats"]
     assert (stats["rounds"], stats["answer_tokens"], stats["nudged_tokens"], stats["nudge_ratio"]) == (2, 4, 1, 0.25)
@@ -169,7 +169,7 @@ async def test_what_was_written_before_a_failure_is_not_lost(error: Exception) -
             return await super().complete(request)
 
     async with NudgeClient(
-        base=Failing(hashed(1, [" a", " b"], 0, 0)), nudger=Anything(writes(LONG), "\n"), chunk=3
+        base=Failing(hashed(1, [" a", " b"], 0, 0)), nudger=Anything(writes(LONG), "\n"), chunk=3, plan="chunked"
     ) as client:
         stream = client.stream("Can we?")
         with pytest.raises(type(error)):

@@ -91,7 +91,7 @@ def test_init_file_is_the_defaults(here: Path) -> None:
     )
     values = tomllib.loads(uncommented)
     assert set(values) == set(Settings.model_fields)
-    for name in ("seed", "nudger_temperature", "base_stop", "providers"):  # no default: shown by example
+    for name in ("seed", "chunk", "nudger_temperature", "base_stop", "providers"):  # no default: shown by example
         del values[name]
     assert Settings(**values).model_dump() == Settings().model_dump()
 

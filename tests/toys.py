@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nudge_client.answer import Answer
 from nudge_client.decoding import Holdback, Piece, Rules, Steps, decode
-from nudge_client.sources import Sampling, Source
+from nudge_client.sources import (
+    Chunked,
+    ChunkedSource,
+    Pace,
+    Plan,
+    Sampling,
+    Streaming,
+    StreamSource,
+    Verified,
+    VerifyingSource,
+)
 from nudge_client.stream import AnswerStream, Writing
 from nudge_providers import CapabilityError
 from nudge_providers.standins import Model, hashed
@@ -18,6 +28,7 @@ from nudge_providers.types import (
     Completion,
     CompletionRequest,
     Message,
+    Scored,
     ScoredToken,
     StreamEnd,
     Token,
@@ -56,6 +67,8 @@ class ToyProvider:
     endpoint: str = "toy"
     requests: list[CompletionRequest] = field(default_factory=list)
     closed: bool = False
+    scores: bool = False
+    pauses: Callable[[], int] = lambda: 0  # times the event loop turns before each token of a stream
 
     async def complete(self, request: CompletionRequest) -> Completion:
         self.requests.append(request)
@@ -74,14 +87,31 @@ class ToyProvider:
         usage = Usage(prompt_tokens=len(request.prompt), completion_tokens=len(tokens) + (finish == "stop"))
         return Completion("".join(t.text for t in tokens), tuple(tokens), finish, usage)  # type: ignore[arg-type]
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | StreamEnd, None]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | Usage | StreamEnd, None]:
         done = await self.complete(request)
         for token in done.tokens:
+            for _ in range(self.pauses()):
+                await asyncio.sleep(0)
             yield token
         yield StreamEnd(done.finish, done.usage)
 
-    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
-        raise CapabilityError("a toy scores nothing")
+    async def score(self, prompt: str, continuation: str) -> Scored:
+        """By the model's own tokens where it would write them, else by words."""
+        if not self.scores:
+            raise CapabilityError("a toy scores nothing")
+        self.requests.append(CompletionRequest(prompt + continuation, 1))
+        text, left = prompt[len(self.prompt) :], continuation
+        tokens: list[ScoredToken] = []
+        while left:
+            following = self.model(text)
+            name, probability = following or ("<eos>", 0.9)
+            token = name if left.startswith(name) else left[: left.find(" ", 1)] if " " in left[1:] else left
+            logprob = math.log(probability)
+            tokens.append(ScoredToken(token, logprob if token == name else -5.0, Token(name, logprob, logprob)))
+            text, left = text + token, left[len(token) :]
+            for _ in range(self.pauses()):
+                await asyncio.sleep(0)
+        return Scored(tuple(tokens), Usage(len(prompt) + len(continuation), 0, 1))
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         return self.prompt
@@ -122,20 +152,19 @@ def run(
     chunk: int = 16,
     decoder: Steps[None] | None = None,
     draft_chunk: int | None = None,
+    plan: str = "chunked",
+    overlap: str = "draft",
+    pauses: Callable[[], int] = lambda: 0,
     **rules: object,
 ) -> Run:
     """One answer by the pair through real sources, with the default decoder or the one given."""
     settings = Rules(**rules)  # type: ignore[arg-type]
-    providers = ToyProvider(base), ToyProvider(nudger)
-    sampling = Sampling()
-    sources = {
-        "base": Source(providers[0], ">", chunk=chunk, sampling=sampling),
-        "nudger": Source(providers[1], ">", chunk=draft_chunk or settings.draft_tokens, sampling=sampling),
-    }
+    providers = [ToyProvider(model, scores=plan == "verified", pauses=pauses) for model in (base, nudger)]
+    fetched = _plan(plan, overlap, providers, chunk, draft_chunk or settings.draft_tokens)
     held = Holdback(settings.stop, settings.base_stop, settings.segmentation, hold_words=decoder is None)
 
     async def prepare() -> Writing:
-        return Writing(decoder or decode(settings), held, sources, "chunked")  # type: ignore[arg-type]
+        return Writing(decoder or decode(settings), held, fetched)
 
     async def follow() -> Run:
         stream = AnswerStream(prepare)
@@ -143,3 +172,18 @@ def run(
         return Run(stream.answer, pieces, *providers)
 
     return asyncio.run(follow())
+
+
+def _plan(name: str, overlap: str, providers: Sequence[ToyProvider], chunk: int, draft: int) -> Plan:
+    base, nudger = providers
+    options = {"sampling": Sampling()}
+    if name == "chunked":
+        return Chunked(
+            {
+                "base": ChunkedSource(base, ">", chunk=chunk, **options),
+                "nudger": ChunkedSource(nudger, ">", chunk=draft, **options),
+            }
+        )
+    kind, source = (Verified, VerifyingSource) if name == "verified" else (Streaming, StreamSource)
+    writer = source(base, ">", author="base", pace=Pace(), **options)
+    return kind(writer, StreamSource(nudger, ">", author="nudger", pace=Pace(), **options), overlap=overlap)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from nudge_client.bench.choices import (
 )
 from nudge_client.bench.growing import BaselineAnswer, Growing, ModelName, Writer
 from nudge_client.sources import Ledger
-from nudge_client.sources.source import CHARACTER_TOKENS
+from nudge_client.sources.chunked import CHARACTER_TOKENS
 from nudge_providers.errors import ContextExceededError, UsageError
 from nudge_providers.types import Completion, CompletionRequest, Provider, StreamEnd, Token, Usage
 
@@ -37,8 +37,8 @@ async def alone(
     max_tokens: limit of the answer, in the server's tokens. stop: strings that end it, such as the base prompt's next
     "Instruction:"; the stream is closed there and the string dropped. model: the name its figures go under.
 
-    A stream's usage comes with its end. One closed at a stop string tells none: then the prompt counts 0 tokens, and
-    the completion those received, though the server may have generated more before it noticed.
+    A stream's usage comes with its end, where the server does not tell it earlier. One closed at a stop string counts
+    the tokens received, though the server may have generated more before it noticed.
     """
     growing = Growing(max_tokens, stop)
     received: list[Token] = []
@@ -48,6 +48,9 @@ async def alone(
             if isinstance(item, StreamEnd):
                 finish, usage = item.finish, item.usage
                 break
+            if isinstance(item, Usage):
+                usage = item
+                continue
             received.append(item)
             growing.append(item.text, (Writer(model, 1),))
             if growing.finish:

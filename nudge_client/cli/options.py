@@ -16,7 +16,13 @@ SETTINGS: list[tuple[str, Any, str]] = [
     ("--nudger", "ENDPOINT", "Nudging model: provider:model@url.  [default: the embedded pair's]"),
     ("--preset", ("default", "paper"), "'paper' follows the published method chunk for chunk.  [default: default]"),
     ("--threshold", float, "γ: nudge where the base model's top-1 probability is below it.  [default: 0.3]"),
-    ("--chunk", int, "L: base tokens asked for in one call.  [default: 16]"),
+    (
+        "--plan",
+        ("auto", "chunked", "streaming", "verified"),
+        "How tokens are fetched; changes time and cost, not the answer.  [default: auto]",
+    ),
+    ("--overlap", ("none", "draft", "ahead"), "What is asked for early; 'ahead' costs more tokens.  [default: draft]"),
+    ("--chunk", int, "L: base tokens asked for in one call of a chunked plan.  [default: by the latest runs]"),
     ("--draft", int, "L_n: tokens in one draft of the nudging model.  [default: 16]"),
     ("--boundary", ("word", "token", "rollback"), "Where the base model may be cut.  [default: word]"),
     (

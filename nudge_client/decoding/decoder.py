@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from nudge_client.decoding.events import Ask, Finish, FinishReason, OutOfRoom, Reason, Round, Steps
+from nudge_client.decoding.events import Ask, Finish, FinishReason, Hint, OutOfRoom, Reason, Round, Steps
 from nudge_client.decoding.growing import Draft, Growing
 from nudge_client.decoding.rules import Rules
 from nudge_client.decoding.text import last_word_start, starts_word, whole_words
@@ -41,12 +41,14 @@ def decode(rules: Rules) -> Steps[None]:
 
 def _round(answer: Growing, nudges: deque[str]) -> Steps[FinishReason | None]:
     rules = answer.rules
+    yield Hint("nudger", answer.text, rules.draft_tokens)
     draft = yield from _draft(answer)
     if draft.ended and not draft.tokens:
         return "stop"
     claimed = yield from answer.claim_last_word(draft.text)
     if draft.ended and rules.ending == "draft":
         return (yield from answer.append_nudge(draft, 0, len(draft.text), "ending")) or "stop"
+    yield from _foretell(answer, draft.text)
 
     begin = len(answer.text) - claimed
     finish, first = yield from _nudge(answer, draft)
@@ -66,8 +68,10 @@ def _draft(answer: Growing) -> Steps[Draft]:
     tokens: list[Token] = []
     text = answer.text
     limit = rules.draft_tokens
+    foretold = False
     while True:
         while len(tokens) < limit:
+            foretold = foretold or (yield from _foretell(answer, text[len(answer.text) :], whole=False))
             token = yield Ask("nudger", text, limit - len(tokens))
             if not isinstance(token, Token):
                 # An end that only the extension saw is found again, at no cost, by the round that begins there.
@@ -79,6 +83,18 @@ def _draft(answer: Growing) -> Steps[Draft]:
         if limit > rules.draft_tokens or _words(tokens, rules):
             return Draft(tuple(tokens), ended=False)
         limit *= EXTENSION
+
+
+def _foretell(answer: Growing, draft: str, *, whole: bool = True) -> Steps[bool]:
+    """Hint at the look after a draft's first word, as soon as the word is whole; once more when the draft is.
+
+    The rest of the draft only tells whether it ends, which it mostly does not.
+    """
+    words = whole_words(draft, False, answer.rules.segmentation)
+    if words:
+        likely = draft[len(words[0]) :] if whole else ""
+        yield Hint("base", answer.text + words[0], answer.rules.max_tokens - answer.tokens, likely)
+    return bool(words)
 
 
 def _words(tokens: list[Token], rules: Rules) -> list[str]:

@@ -1,7 +1,8 @@
 """What a decoder says and hears.
 
-A decoder is a generator. It yields `Ask` (or, in the paper's preset, `AskChunk`) and is sent the reply; everything else
-it yields is news of the answer, and is sent nothing. The news replayed in order is the answer:
+A decoder is a generator. It yields `Ask` (or, in the paper's preset, `AskChunk`) and is sent the reply; a `Hint` tells
+what it may ask soon; everything else it yields is news of the answer, and is sent nothing. The news replayed in order
+is the answer:
 
     Append   adds text at the end          Retract  takes characters off the end
     Round    one draft begins to be used   Finish   the last event, always exactly one
@@ -49,6 +50,18 @@ class AskChunk(NamedTuple):
     max_tokens: int
 
 
+class Hint(NamedTuple):
+    """What the decoder will probably ask next, so that a plan may fetch it early. Changes cost and time, no answer.
+
+    likely: what the nudger would write after that: a base model can be shown it, and say what it makes of it.
+    """
+
+    author: Author
+    after: str
+    want: int
+    likely: str = ""
+
+
 class Round(NamedTuple):
     """Round `number`, from 1: one draft used, with the base text that follows it."""
 
@@ -78,7 +91,7 @@ class Finish(NamedTuple):
     reason: FinishReason
 
 
-Event: TypeAlias = Ask | AskChunk | Round | Append | Retract | Finish
+Event: TypeAlias = Ask | AskChunk | Hint | Round | Append | Retract | Finish
 Reply: TypeAlias = Token | End | Completion | None
 
 R = TypeVar("R")

@@ -75,7 +75,7 @@ async def raw_logprobs(provider: Provider) -> Finding:
 async def prompt_logprobs(provider: Provider) -> Finding:
     """Whether a given text can be scored in one call, and gives what the model would have said there."""
     try:
-        scored = await provider.score(KNOWN, " Rome. The capital")
+        scored = (await provider.score(KNOWN, " Rome. The capital")).tokens
     except CapabilityError as error:
         return Finding("degraded", False, error.message, "A draft cannot be verified in one call; nothing else is lost")
     written = await ask(provider, KNOWN, 1)
@@ -113,8 +113,9 @@ async def cancel(provider: Provider) -> Finding:
     for _ in range(4):
         try:
             async with aclosing(provider.stream(CompletionRequest(PROBE, 160))) as stream:
-                async for _item in stream:
-                    break
+                async for item in stream:
+                    if isinstance(item, Token):
+                        break
         except EndpointError as error:
             return Finding("unknown", None, f"it does not stream: {error.message}")
     after = await timed()

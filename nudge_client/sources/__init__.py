@@ -1,6 +1,26 @@
 """Where the next token comes from."""
 
+from nudge_client.sources.chunked import ChunkedSource
+from nudge_client.sources.ledger import Entry, Ledger, Sampling
 from nudge_client.sources.memory import Memory
-from nudge_client.sources.source import Ledger, Sampling, Source
+from nudge_client.sources.pace import Pace
+from nudge_client.sources.plans import Chunked, Overlap, Plan, PlanName, Streaming, Verified
+from nudge_client.sources.streaming import StreamSource
+from nudge_client.sources.verified import VerifyingSource
 
-__all__ = ["Ledger", "Memory", "Sampling", "Source"]
+__all__ = [
+    "Chunked",
+    "ChunkedSource",
+    "Entry",
+    "Ledger",
+    "Memory",
+    "Overlap",
+    "Pace",
+    "Plan",
+    "PlanName",
+    "Sampling",
+    "StreamSource",
+    "Streaming",
+    "Verified",
+    "VerifyingSource",
+]

@@ -1,33 +1,51 @@
 """What one model is already known to say after which texts, for one answer.
 
 Known are runs: the tokens of one reply, after the text that was asked about. A run answers for every token boundary in
-it for as long as the answer agrees with it, whoever wrote that text, so a confirmed word costs nothing.
+it for as long as the answer agrees with it, whoever wrote that text, so a confirmed word costs nothing. A run of a
+stream grows while it is read. Scores are what the model makes of a text that another wrote.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from nudge_providers.types import End, Token
 
-# An answer only grows, and is cut back by a word at most; older runs have nothing left to say.
-KEPT_RUNS = 8
+# An answer only grows, and is cut back by a word at most; older replies have nothing left to say.
+KEPT = 12
+
+
+class Known(Protocol):
+    """Something that may know the token after a text."""
+
+    def token_after(self, after: str) -> Token | End | None:
+        """The token after `after`, End, or None."""
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
+    """Tokens that the model wrote after `before`. Texts are whole answers."""
+
     before: str
-    text: str
-    tokens: tuple[Token, ...]
-    starts: list[int]  # of each token, then of what follows the last; absolute positions in the answer
-    ended: bool
+    text: str = ""
+    tokens: list[Token] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # of each token, then of what follows the last; in the answer
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.starts.append(len(self.before))
+
+    def grow(self, token: Token) -> None:
+        """One more token."""
+        self.tokens.append(token)
+        self.text += token.text
+        self.starts.append(self.starts[-1] + len(token.text))
 
     def token_after(self, after: str) -> Token | End | None:
-        begin, size = len(self.before), len(after)
-        if not begin <= size <= self.starts[-1]:
-            return None
-        if not after.startswith(self.before) or not self.text.startswith(after[begin:]):
+        size = len(after)
+        if not self.agrees(after) or size > self.starts[-1]:
             return None
         if size == self.starts[-1]:
             return End() if self.ended else None
@@ -36,25 +54,55 @@ class _Run:
         except ValueError:  # inside a token: the model was not asked about this text
             return None
 
+    def agrees(self, after: str) -> bool:
+        """Whether the run lies on the way to `after`, or `after` on the run's: neither contradicts the other."""
+        begin = len(self.before)
+        if len(after) < begin or not after.startswith(self.before):
+            return False
+        return self.text.startswith(after[begin:]) or after.startswith(self.text, begin)
+
+    def missing(self, after: str) -> int:
+        """Characters that the run would have to grow by to reach `after`."""
+        return max(0, len(after) - self.starts[-1])
+
+
+@dataclass(slots=True)
+class Scores:
+    """What the model would have written at some places of a text: by the length of the answer there."""
+
+    text: str
+    points: dict[int, Token]
+
+    def token_after(self, after: str) -> Token | End | None:
+        return self.points.get(len(after)) if self.text.startswith(after) else None
+
 
 class Memory:
-    """Known next tokens after known texts. Texts are whole answers."""
+    """Known next tokens after known texts."""
 
     def __init__(self) -> None:
-        self._runs: list[_Run] = []
+        self._known: list[Known] = []
 
     def recall(self, after: str) -> Token | End | None:
         """The token after `after`, `End`, or None when it is not known. Later replies go before earlier ones."""
-        for run in reversed(self._runs):
-            known = run.token_after(after)
-            if known is not None:
-                return known
+        for known in reversed(self._known):
+            token = known.token_after(after)
+            if token is not None:
+                return token
         return None
 
-    def learn(self, after: str, tokens: tuple[Token, ...], ended: bool) -> None:
+    def add(self, known: Known) -> None:
+        """Remember a run, which may go on growing, or scores."""
+        self._known.append(known)
+        del self._known[:-KEPT]
+
+    def learn(self, after: str, tokens: Iterable[Token], ended: bool) -> None:
         """Remember that the model, asked after `after`, wrote `tokens`, and whether it ended there."""
-        sizes = (len(token.text) for token in tokens)
-        starts = list(accumulate(sizes, initial=len(after)))
-        text = "".join(token.text for token in tokens)
-        self._runs.append(_Run(after, text, tokens, starts, ended))
-        del self._runs[:-KEPT_RUNS]
+        run = Run(after, ended=ended)
+        for token in tokens:
+            run.grow(token)
+        self.add(run)
+
+    def reaches(self, after: str) -> bool:
+        """Whether a run goes through `after`: what the model says there is known or will be soon."""
+        return any(isinstance(known, Run) and known.agrees(after) and not known.missing(after) for known in self._known)

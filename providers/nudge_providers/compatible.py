@@ -18,7 +18,7 @@ PROFILES = {
         Profile("openrouter", "https://openrouter.ai/api/v1", "/v1", "OPENROUTER_API_KEY"),
         Profile("hyperbolic", "https://api.hyperbolic.xyz/v1", "/v1", "HYPERBOLIC_API_KEY"),
         Profile("sglang", key_variable="SGLANG_API_KEY", max_logprobs=20, prompt_logprobs=True),
-        Profile("llama-cpp-python", needs_model=False, max_logprobs=10, stream_usage=False),
+        Profile("llama-cpp-python", needs_model=False, max_logprobs=10, stream_extra={}),
     )
 }
 

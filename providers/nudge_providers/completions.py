@@ -27,7 +27,7 @@ from nudge_providers.types import (
     CompletionRequest,
     Finish,
     Message,
-    ScoredToken,
+    Scored,
     StreamEnd,
     Token,
     Usage,
@@ -97,7 +97,7 @@ class CompletionProvider:
             request_id=self._request_id(reply),
         )
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | StreamEnd, None]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | Usage | StreamEnd, None]:
         """See `Provider.stream`. A stream that breaks off goes on from the text it had, within the deadline."""
         facts = await self.capabilities()
         written: list[str] = []
@@ -115,14 +115,15 @@ class CompletionProvider:
                         yield item
                 return
 
-    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
+    async def score(self, prompt: str, continuation: str) -> Scored:
         """See `Provider.score`. By `echo`, with one token generated: servers refuse none."""
         if not self.profile.prompt_logprobs:
             raise CapabilityError("this server gives no log-probabilities of a prompt", endpoint=self._endpoint)
         facts = await self.capabilities()
         body = self.payload(CompletionRequest(prompt + continuation, 1), facts) | {"echo": True}
         reply = await self._http.post(self._path, body)
-        return scored(self.echoed(reply.data), self.sent(prompt, facts), continuation, self._endpoint)
+        tokens = scored(self.echoed(reply.data), self.sent(prompt, facts), continuation, self._endpoint)
+        return Scored(tokens, parse_usage(reply.data.get("usage"), self._endpoint))
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         """See `Provider.render_chat`. A server without a template endpoint cannot."""
@@ -135,7 +136,7 @@ class CompletionProvider:
     async def capabilities(self) -> Capabilities:
         """What is known of this endpoint. Asked once; a failure is asked again next time."""
         if self._asked is None or (self._asked.done() and (self._asked.cancelled() or self._asked.exception())):
-            self._asked = asyncio.create_task(self.ask_capabilities())
+            self._asked = asyncio.create_task(self._facts())
         # Shielded: one caller's cancellation must not fail the others that wait for the same facts.
         try:
             return await asyncio.shield(self._asked)
@@ -151,6 +152,10 @@ class CompletionProvider:
             self._asked.cancel()  # it may be waiting to try again; whoever waits for it is told why
             await asyncio.wait([self._asked])
         await self._http.aclose()
+
+    async def _facts(self) -> Capabilities:
+        facts = await self.ask_capabilities()
+        return replace(facts, streaming=True, prompt_logprobs=self.profile.prompt_logprobs)
 
     # What an adapter may do in its own way
 
@@ -192,19 +197,21 @@ class CompletionProvider:
         text = string(choice.get("text") or "", self._endpoint, "choices[0].text")
         return parser.parse(text, choice.get("logprobs"), ended=choice.get("finish_reason") is not None)
 
+    def stream_usage(self, event: Mapping[str, Any]) -> Usage | None:
+        """What an event in the middle of a stream tells of its usage."""
+        return parse_usage(event["usage"], self._endpoint) if event.get("usage") else None
+
     def stream_finish(self, event: Mapping[str, Any], choice: Mapping[str, Any]) -> object:
         """The finish reason in an event, None before the end."""
         return choice.get("finish_reason")
 
     async def _stream_once(
         self, request: CompletionRequest, facts: Capabilities
-    ) -> AsyncGenerator[Token | StreamEnd, None]:
-        body = self.payload(request, facts) | {"stream": True}
-        if self.profile.stream_usage:
-            body["stream_options"] = {"include_usage": True}
+    ) -> AsyncGenerator[Token | Usage | StreamEnd, None]:
+        body = {**self.payload(request, facts), "stream": True, **self.profile.stream_extra}
         parser = TokenParser(self._endpoint, greedy=request.temperature == 0)
         finish: Finish | None = None
-        usage, request_id = Usage(), ""
+        usage, request_id, told = Usage(), "", False
         async with aclosing(self._http.events(self._path, body)) as events:
             async for event in events:
                 if not isinstance(event, Mapping):
@@ -215,6 +222,9 @@ class CompletionProvider:
                 if not event.get("choices") and "choices" in event:
                     continue  # the event that tells only the usage
                 choice = self._choice(event)
+                if not told and (so_far := self.stream_usage(event)):
+                    told = True
+                    yield so_far
                 for token in self.stream_tokens(event, choice, parser):
                     yield token
                 ended = self.stream_finish(event, choice)

@@ -15,14 +15,14 @@ What it does (measured on the real server, 2026.10) and what this adapter makes 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nudge_providers.completions import CompletionProvider
 from nudge_providers.errors import ContextExceededError, EndpointError, MalformedReply, NotFoundError
-from nudge_providers.parsing import describe, string
+from nudge_providers.parsing import count, describe, string
 from nudge_providers.profile import Profile
-from nudge_providers.types import Capabilities, Message
+from nudge_providers.types import Capabilities, Message, Usage
 
 
 class LlamaCppProvider(CompletionProvider):
@@ -35,7 +35,7 @@ class LlamaCppProvider(CompletionProvider):
         max_logprobs=100,
         extra={"cache_prompt": True},
         sampling={"top_k": 0, "min_p": 0.0},
-        stream_usage=False,  # its last event tells it unasked
+        stream_extra={"timings_per_token": True},  # the last event tells the usage unasked, this the prompt's before
     )
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
@@ -63,6 +63,14 @@ class LlamaCppProvider(CompletionProvider):
             # Its presence proves nothing: a model without one is given a fallback.
             chat_template=None,
         )
+
+    def stream_usage(self, event: Mapping[str, Any]) -> Usage | None:
+        """In `timings`: the prompt's tokens that were read, and those that were cached."""
+        timings = event.get("timings")
+        if not isinstance(timings, dict) or "prompt_n" not in timings:
+            return super().stream_usage(event)
+        cached = count(timings.get("cache_n", 0), self._endpoint, "timings.cache_n")
+        return Usage(count(timings["prompt_n"], self._endpoint, "timings.prompt_n") + cached, cached)
 
     def refine_error(self, error: EndpointError, body: Any) -> EndpointError:
         """llama.cpp's own error types."""

@@ -15,8 +15,9 @@ class Profile:
     unless the url ends in it. key_variable: environment variable of its key.
     needs_model: whether a request must name a model. max_logprobs: the most it lists a position.
     logprobs_flag: whether `logprobs` is a boolean, with the number in `top_logprobs`.
-    extra, sampling: fields sent always, and when the temperature is above 0. stream_usage: whether a stream tells its
-    usage when asked. prompt_logprobs: whether `echo` with logprobs gives them for the prompt.
+    extra, sampling: fields sent always, and when the temperature is above 0. stream_extra: fields sent with streams, so
+    that they tell their usage, at best as they go: a stream that is hung up never tells its end.
+    prompt_logprobs: whether `echo` with logprobs gives them for the prompt.
     """
 
     name: str
@@ -28,5 +29,5 @@ class Profile:
     logprobs_flag: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    stream_usage: bool = True
+    stream_extra: Mapping[str, Any] = field(default_factory=lambda: {"stream_options": {"include_usage": True}})
     prompt_logprobs: bool = False

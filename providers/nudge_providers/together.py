@@ -40,7 +40,7 @@ class TogetherProvider(CompletionProvider):
         default_url="https://api.together.xyz/v1",
         key_variable="TOGETHER_API_KEY",
         max_logprobs=20,
-        stream_usage=False,  # its last event tells it unasked
+        stream_extra={},  # its last event tells the usage unasked
         prompt_logprobs=True,
     )
 

@@ -99,6 +99,13 @@ class ScoredToken:
     next_token: Token
 
 
+class Scored(NamedTuple):
+    """The tokens of a text that was scored, and what that took."""
+
+    tokens: tuple[ScoredToken, ...]
+    usage: Usage
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One chat message."""
@@ -109,13 +116,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Facts about one endpoint, from the server's documents or by asking it. None: not known."""
+    """Facts about one endpoint, from the server's documents or by asking it. None: not known.
+
+    streaming: whether streams bring log-probabilities. prompt_logprobs: whether a text can be scored.
+    """
 
     model: str = ""
     context_length: int | None = None
     bos: str = ""
     server_adds_bos: bool | None = None
     chat_template: bool | None = None
+    streaming: bool | None = None
+    prompt_logprobs: bool | None = None
 
 
 @runtime_checkable
@@ -132,10 +144,13 @@ class Provider(Protocol):
     async def complete(self, request: CompletionRequest) -> Completion:
         """The model's continuation of a prompt, with log-probabilities."""
 
-    def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | StreamEnd, None]:
-        """The same continuation, token by token, then one `StreamEnd`. Closing it cancels the request."""
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | Usage | StreamEnd, None]:
+        """The same continuation, token by token, then one `StreamEnd`. Closing it cancels the request.
 
-    async def score(self, prompt: str, continuation: str) -> tuple[ScoredToken, ...]:
+        A server that tells the prompt's size early is passed on once, as a `Usage`: a stream may never reach its end.
+        """
+
+    async def score(self, prompt: str, continuation: str) -> Scored:
         """What the model makes of `continuation` after `prompt`, in one call.
 
         The tokens joined end with the continuation; the first may begin in the prompt, where the tokenizer joins

@@ -31,7 +31,12 @@ class VllmProvider(CompletionProvider):
     """One model on a vLLM server. `url` is its root or its `/v1`. The model may be left out where one is served."""
 
     profile = Profile(
-        name="vllm", key_variable="VLLM_API_KEY", needs_model=False, max_logprobs=20, prompt_logprobs=True
+        name="vllm",
+        key_variable="VLLM_API_KEY",
+        needs_model=False,
+        max_logprobs=20,
+        prompt_logprobs=True,
+        stream_extra={"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
     )
 
     async def render_chat(self, messages: Sequence[Message]) -> str:

@@ -10,6 +10,7 @@ from nudge_client.client import _paper_prompts
 from nudge_client.config import check_settings
 from nudge_client.counting import count_cl100k
 from nudge_client.decoding import PaperRules, decode_paper
+from nudge_client.planning import PAPER_CHUNK
 from nudge_client.prompts import as_messages
 from tests.toys import Model, Run, run, script, writes
 
@@ -51,7 +52,7 @@ def test_defaults_of_the_rules_and_of_the_preset() -> None:
         150,
     )
     settings = check_settings({"preset": "paper"})
-    assert (settings.threshold, settings.chunk, settings.draft, settings.max_tokens) == (0.3, 16, 16, 512)
+    assert (settings.threshold, PAPER_CHUNK, settings.draft, settings.max_tokens) == (0.3, 16, 16, 512)
     assert (settings.max_rounds, settings.temperature) == (150, 0)
 
 

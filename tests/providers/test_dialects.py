@@ -21,7 +21,7 @@ from nudge_providers.endpoint import parse_endpoint
 from nudge_providers.openai_client import OpenAIClientProvider
 from nudge_providers.registry import make_provider
 from nudge_providers.standins import PROMPT_END, StandIn, TogetherStandIn, VllmStandIn
-from nudge_providers.types import Provider, StreamEnd, Token
+from nudge_providers.types import Provider, StreamEnd, Token, Usage
 from tests.toys import Model, hashed, run
 
 DIALECTS = {
@@ -80,7 +80,7 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[StandIn,
 
 
 async def streamed(provider: CompletionProvider, request: CompletionRequest) -> tuple[list[Token], StreamEnd]:
-    *tokens, end = [item async for item in provider.stream(request)]
+    *tokens, end = [item async for item in provider.stream(request) if not isinstance(item, Usage)]
     assert isinstance(end, StreamEnd)
     return [token for token in tokens if isinstance(token, Token)], end
 

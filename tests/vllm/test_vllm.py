@@ -71,7 +71,7 @@ async def test_byte_tokens_make_characters_whole_and_streamed(nudger: VllmProvid
 
 
 async def test_scoring_a_text(base: VllmProvider) -> None:
-    scored = await base.score("<bos>The capital of France is", " Paris, a big")
+    scored = (await base.score("<bos>The capital of France is", " Paris, a big")).tokens
     assert "".join(token.text for token in scored) == " Paris, a big"
     after = await base.complete(CompletionRequest("<bos>The capital of France is Paris", 1))
     # Alone or in company, the numbers differ by hundredths.

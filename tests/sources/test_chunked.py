@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from nudge_client.decoding import Ask, AskChunk
-from nudge_client.sources import Ledger, Memory, Sampling, Source
+from nudge_client.sources import ChunkedSource, Ledger, Memory, Sampling
 from nudge_providers.types import Completion, CompletionRequest, End, Token, Usage
 from tests.toys import ToyProvider, writes
 
@@ -47,7 +47,7 @@ def test_text_by_another_author_that_agrees_keeps_a_run_alive() -> None:
 
 async def test_one_request_answers_many_questions() -> None:
     provider = ToyProvider(writes("a b c d e"))
-    source = Source(provider, ">", chunk=3, sampling=Sampling())
+    source = ChunkedSource(provider, ">", chunk=3, sampling=Sampling())
     got, after = [], ""
     while True:
         reply = await source.next_token(Ask("base", after, 99))
@@ -61,7 +61,7 @@ async def test_one_request_answers_many_questions() -> None:
 
 async def test_no_more_is_asked_for_than_can_be_used() -> None:
     provider = ToyProvider(writes("a b c d e"))
-    await Source(provider, ">", chunk=16, sampling=Sampling()).next_token(Ask("base", "", 2))
+    await ChunkedSource(provider, ">", chunk=16, sampling=Sampling()).next_token(Ask("base", "", 2))
     assert provider.requests[0].max_tokens == 2
 
 
@@ -82,7 +82,7 @@ def completion(*texts: str, finish: str = "length") -> Completion:
 async def test_a_limit_inside_the_first_character_is_asked_again_with_room() -> None:
     provider = Scripted(writes(""))
     provider.replies = [completion(), completion("🧑", "x")]
-    source = Source(provider, ">", chunk=1, sampling=Sampling())
+    source = ChunkedSource(provider, ">", chunk=1, sampling=Sampling())
     assert (await source.next_token(Ask("base", "", 9))) == token("🧑")._replace(request=2)
     assert [request.max_tokens for request in provider.requests] == [1, 16]
 
@@ -90,14 +90,14 @@ async def test_a_limit_inside_the_first_character_is_asked_again_with_room() -> 
 async def test_empty_tokens_are_skipped_and_nothing_but_them_is_an_end() -> None:
     provider = Scripted(writes(""))
     provider.replies = [completion("", "a", "", "b"), completion("", "")]
-    source = Source(provider, ">", chunk=16, sampling=Sampling())
+    source = ChunkedSource(provider, ">", chunk=16, sampling=Sampling())
     assert [await source.next_token(Ask("base", after, 99)) for after in ("", "a", "ab")][2] == End()
 
 
 async def test_seeds_depend_on_the_text_and_nothing_else() -> None:
     async def seeds(seed: int | None, temperature: float) -> list[int | None]:
         provider = ToyProvider(writes("a b c d"))
-        source = Source(provider, ">", chunk=1, sampling=Sampling(temperature, 0.9, seed))
+        source = ChunkedSource(provider, ">", chunk=1, sampling=Sampling(temperature, 0.9, seed))
         for after in ("", "a", "a b"):
             await source.complete(AskChunk("base", after, 1))
         return [request.seed for request in provider.requests]

@@ -1,0 +1,209 @@
+"""A model that is listened to while it writes, and hung up on when it has said enough."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from nudge_client.decoding.events import Ask, AskChunk, Author
+from nudge_client.sources.chunked import CHARACTER_TOKENS, request_for
+from nudge_client.sources.ledger import Entry, Ledger, Sampling, with_counts
+from nudge_client.sources.memory import Memory, Run
+from nudge_client.sources.pace import Pace
+from nudge_providers.errors import CapabilityError
+from nudge_providers.types import CompletionRequest, End, Provider, StreamEnd, Token, Usage
+
+Watch = Callable[[Run], None]
+
+
+class Live:
+    """A stream that is being read: its run grows until it ends, fails or is hung up."""
+
+    def __init__(self, run: Run, ordinal: int, entry: Entry) -> None:
+        self.run = run
+        self.ordinal = ordinal
+        self.entry = entry
+        self.open = True
+        self.asked = not entry.speculative
+        self.settled = False
+        self.error: Exception | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class StreamSource:
+    """One model for one answer, asked by streams that grow what is known of it.
+
+    prompt: that model's own prompt, to which the answer is joined. pace: of this model, shared by a client's answers.
+    An endpoint that cannot stream log-probabilities is asked in chunks instead. Raises the provider's errors, and only
+    for what was asked: a speculative stream that fails is forgotten.
+    """
+
+    def __init__(self, provider: Provider, prompt: str, *, author: Author, sampling: Sampling, pace: Pace) -> None:
+        self.ledger = Ledger()
+        self.memory = Memory()
+        self.pace = pace
+        self.watch: Watch | None = None  # told of every token that arrives
+        self.streams = True
+        self._provider = provider
+        self._prompt = prompt
+        self._author = author
+        self._sampling = sampling
+        self._lives: list[Live] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._asked = 0  # length of the answer at the latest question
+        self._news = asyncio.Event()
+
+    async def next_token(self, ask: Ask) -> Token | End:
+        """The token after the answer: known, on its way, or asked for now."""
+        want, cut = ask.want, False
+        self._asked = len(ask.after)
+        while True:
+            self._news.clear()
+            known = self.memory.recall(ask.after)
+            if known is not None:
+                return known
+            if self.expected(ask.after, asked=True):
+                await self._news.wait()
+                continue
+            self._raise_failure(ask.after)
+            if any(live.entry.lost and live.run.before == ask.after for live in self._lives):
+                if cut:  # twice the limit fell inside a character: there is no whole one
+                    return End()
+                want, cut = max(CHARACTER_TOKENS, ask.want), True
+            self.hang_up()
+            self.open(ask.after, want)
+
+    def expected(self, after: str, *, asked: bool = False) -> bool:
+        """Whether something under way will soon tell the token after `after`. asked: somebody waits for it."""
+        for live in self._lives:
+            if live.open and live.run.agrees(after):
+                missing = live.run.missing(after)
+                if not missing or self.pace.worth_waiting(missing):
+                    live.asked = live.asked or asked
+                    return True
+        return False
+
+    @property
+    def needed(self) -> bool:
+        """Whether somebody waits for a stream that is open."""
+        return any(live.open and live.asked for live in self._lives)
+
+    def foresee(self, after: str, want: int) -> None:
+        """Open a stream at `after`, unless what it would say is known or on its way."""
+        if self.memory.recall(after) is None and not self.expected(after):
+            self.hang_up(unless=after)
+            self.open(after, want, speculative=True)
+
+    def open(self, after: str, want: int, *, speculative: bool = False) -> None:
+        """Ask for what follows `after`."""
+        self._settle()
+        limit = self.pace.bound(want) if want > CHARACTER_TOKENS else want
+        request = request_for(self._prompt, AskChunk(self._author, after, limit), self._sampling)
+        ordinal, entry = self.ledger.begin("stream", len(request.prompt), speculative=speculative, sent=False)
+        live = Live(Run(after), ordinal, entry)
+        self.memory.add(live.run)
+        read = self._read if self.streams else self._fetch
+        live.task = asyncio.create_task(read(live, request))
+        self._lives = [other for other in self._lives if other.open] + [live]
+
+    def hang_up(self, *, unless: str | None = None) -> None:
+        """Stop listening: to everything, or to what does not lead to `unless`."""
+        for live in self._lives:
+            if live.open and (unless is None or not live.run.agrees(unless)):
+                self._close(live)
+        self._settle()
+
+    async def aclose(self) -> None:
+        """Hang up, and see every request to its end."""
+        self.hang_up()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _read(self, live: Live, request: CompletionRequest) -> None:
+        live.entry.sent = True
+        try:
+            async with aclosing(self._provider.stream(request)) as items:
+                async for item in items:
+                    self._hear(live, item)
+        except CapabilityError as error:
+            self.streams = False
+            if live.run.tokens:
+                live.error = error
+            else:
+                await self._fetch(live, request)
+        except Exception as error:  # raised where somebody asks
+            live.error = error
+        finally:
+            self._ended(live)
+
+    def _hear(self, live: Live, item: Token | Usage | StreamEnd) -> None:
+        entry = live.entry
+        if isinstance(item, Token):
+            if item.text:
+                entry.first = entry.first or time.perf_counter()
+                entry.listed += 1
+                live.run.grow(item._replace(request=live.ordinal))
+                if self.watch:
+                    self.watch(live.run)
+        elif isinstance(item, Usage):
+            entry.usage = item
+        else:
+            entry.usage = item.usage if item.usage.prompt_tokens else entry.usage
+            entry.lost = not live.run.tokens and item.finish == "length"
+            live.run.ended = item.finish == "stop"
+        self._news.set()
+
+    async def _fetch(self, live: Live, request: CompletionRequest) -> None:
+        """The same in one reply, from an endpoint that does not stream what is needed."""
+        live.entry.sent = True
+        size = min(request.max_tokens, self.pace.chunk())
+        try:
+            completion = await self._provider.complete(replace(request, max_tokens=size))
+        except Exception as error:
+            live.error = error
+        else:
+            self.ledger.fill(live.entry, completion)
+            live.entry.kind = "complete"
+            for token in completion.tokens:
+                live.run.grow(token._replace(request=live.ordinal))
+            live.run.ended = completion.finish == "stop"
+        finally:
+            self._ended(live)
+
+    def _ended(self, live: Live) -> None:
+        entry, tokens = live.entry, len(live.run.tokens)
+        if entry.ended:
+            return
+        live.open = False
+        entry.ended = time.perf_counter()
+        entry.usage = with_counts(entry.usage, tokens)
+        if entry.first and entry.kind == "stream":
+            self.pace.saw_first(entry.first - entry.begun)
+            self.pace.saw_tokens(entry.ended - entry.first, tokens - 1)
+        self._news.set()
+
+    def _settle(self) -> None:
+        """Learn from what is over how long the runs are that are of use."""
+        for live in self._lives:
+            if not live.open and not live.settled:
+                live.settled = True
+                if used := sum(start < self._asked for start in live.run.starts[:-1]):
+                    self.pace.saw_run(used)
+
+    def _close(self, live: Live) -> None:
+        live.open = False
+        if live.task and not live.task.done():
+            live.task.cancel()
+            self._closing.add(live.task)
+            live.task.add_done_callback(self._closing.discard)
+
+    def _raise_failure(self, after: str) -> None:
+        """What went wrong with the stream that was to tell the token after `after`, unless nobody had asked for it."""
+        for live in self._lives:
+            if live.error and live.run.agrees(after) and not live.run.missing(after):
+                self._lives.remove(live)
+                if not live.entry.speculative:
+                    raise live.error
+                return
