@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from nudge_client.answer import Answer
 from nudge_client.config import check_settings
@@ -15,11 +16,19 @@ from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, de
 from nudge_client.endpoints import open_endpoints
 from nudge_client.planning import PAPER_CHUNK, Planner, Voice
 from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_prompt, chat_prompt, check_template
-from nudge_client.settings import Settings
+from nudge_client.settings import NOT_IN_PAPER, Settings
 from nudge_client.sources import Sampling
 from nudge_client.stream import AnswerStream, Writing
 from nudge_providers.errors import UsageError
 from nudge_providers.types import Message, Provider
+
+
+class Rendered(NamedTuple):
+    """What each model is sent before the answer, and the strings at which the base model has run on."""
+
+    base: str
+    nudger: str
+    base_stop: tuple[str, ...]
 
 
 class NudgeClient:
@@ -87,7 +96,17 @@ class NudgeClient:
         messages = as_messages(prompt, settings.system)
         return AnswerStream(lambda: self._prepare(messages, settings))
 
-    async def _prepare(self, messages: list[Message], settings: Settings) -> Writing:
+    async def rendered(self, prompt: Prompt, **options: Any) -> Rendered:
+        """What each model would be sent for `prompt`. Raises as `generate` does."""
+        settings = _with_options(self.settings, options)
+        return await self._render(as_messages(prompt, settings.system), settings)
+
+    @property
+    def providers(self) -> Mapping[Author, Provider]:
+        """The endpoints of the open client."""
+        return self._providers
+
+    async def _render(self, messages: list[Message], settings: Settings) -> Rendered:
         if not self._providers:
             raise UsageError("the client is not open; use `async with NudgeClient(…) as nudge:`")
         if settings.preset == "paper":
@@ -95,19 +114,24 @@ class NudgeClient:
         else:
             base = base_prompt(messages, settings.form, settings.answer_start)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
-        facts, _ = await asyncio.gather(
-            self._providers["base"].capabilities(), self._providers["nudger"].capabilities()
-        )
+        await asyncio.gather(*(provider.capabilities() for provider in self._providers.values()))
         nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
-        decoder, holdback = _decoder(settings, base)
+        stop = base.stop if settings.base_stop is None else settings.base_stop
+        return Rendered(settings.bos + base.text, nudger, stop)
+
+    async def _prepare(self, messages: list[Message], settings: Settings) -> Writing:
+        prompts = await self._render(messages, settings)
+        facts = await self._providers["base"].capabilities()
+        decoder, scout, holdback = _decoder(settings, prompts.base_stop)
         hot = settings.temperature
         cool = hot if settings.nudger_temperature is None else settings.nudger_temperature
         sampling = Sampling(hot, settings.top_p, settings.seed)
         plan = self._planner.plan(
             settings,
             facts,
-            Voice(self._providers["base"], settings.bos + base.text, sampling),
-            Voice(self._providers["nudger"], nudger, replace(sampling, temperature=cool)),
+            Voice(self._providers["base"], prompts.base, sampling),
+            Voice(self._providers["nudger"], prompts.nudger, replace(sampling, temperature=cool)),
+            scout,
         )
         return Writing(decoder, holdback, plan, self._planner.finished)
 
@@ -122,8 +146,10 @@ class NudgeClient:
 def _with_options(settings: Settings, options: dict[str, Any]) -> Settings:
     if not options:
         return settings
-    # Only what was set, so that the checks still know what was asked for.
-    return check_settings(settings.model_dump(exclude_unset=True) | options)
+    # Only what was set, so that the checks still know what was asked for. One answer by the paper's method leaves aside
+    # what was set for others and the method does not have.
+    apart = set(NOT_IN_PAPER) if options.get("preset") == "paper" else None
+    return check_settings(settings.model_dump(exclude_unset=True, exclude=apart) | options)
 
 
 def _paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:
@@ -137,7 +163,7 @@ def _paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Me
     return [Message("system", system), Message("user", heading.label + messages[-1].content)], base
 
 
-def _decoder(settings: Settings, base: BasePrompt) -> tuple[Steps[None], Holdback]:
+def _decoder(settings: Settings, base_stop: tuple[str, ...]) -> tuple[Steps[None], Steps[None] | None, Holdback]:
     if settings.preset == "paper":
         paper = PaperRules(
             count=count_cl100k,
@@ -147,8 +173,7 @@ def _decoder(settings: Settings, base: BasePrompt) -> tuple[Steps[None], Holdbac
             max_tokens=settings.max_tokens,
             max_rounds=settings.max_rounds,
         )
-        return decode_paper(paper), Holdback(hold_words=False)
-    base_stop = base.stop if settings.base_stop is None else settings.base_stop
+        return decode_paper(paper), None, Holdback(hold_words=False)
     rules = Rules(
         threshold=settings.threshold,
         draft_tokens=settings.draft,
@@ -160,7 +185,7 @@ def _decoder(settings: Settings, base: BasePrompt) -> tuple[Steps[None], Holdbac
         stop=settings.stop,
         base_stop=base_stop,
     )
-    return decode(rules), Holdback(rules.stop, rules.base_stop, rules.segmentation)
+    return decode(rules), decode(rules, hasty=True), Holdback(rules.stop, rules.base_stop, rules.segmentation)
 
 
 def generate(prompt: Prompt, **options: Any) -> Answer:

@@ -157,7 +157,7 @@ def commented_toml() -> str:
     """A `nudge.toml` that holds every setting with its meaning and default, all commented out."""
     lines = ["# Settings of nudge-client. A flag or a NUDGE_… variable goes before what stands here.", ""]
     for name, field in Settings.model_fields.items():
-        if name == "providers":
+        if name in ("providers", "prices"):
             continue
         lines.append(f"# {field.description}")
         # TOML has no null: what has no default is shown with an example of its kind.
@@ -174,4 +174,6 @@ def commented_toml() -> str:
     examples = {"kind": "vllm", "url": "http://gpu:8000", "key_env": "MY_KEY", "key_file": "~/.keys/together"}
     for name, field in ProviderSettings.model_fields.items():
         lines.append(f"#{name} = {json.dumps(examples.get(name, 600))}  # {field.description}")
+    lines += ["", "# US dollars for a million tokens: the `cost` of `nudge bench`."]
+    lines += [f"#{line}" for line in ("[prices.base]", "prompt = 0.9", "cached = 0.45", "completion = 0.9")]
     return "\n".join([*lines, ""])

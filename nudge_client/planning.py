@@ -6,7 +6,7 @@ from collections import deque
 from statistics import median
 from typing import NamedTuple
 
-from nudge_client.decoding import Author
+from nudge_client.decoding import Author, Steps
 from nudge_client.settings import Settings
 from nudge_client.sources import (
     Chunked,
@@ -42,8 +42,10 @@ class Planner:
         self._seconds: dict[str, deque[float]] = {}
         self._begun: dict[str, int] = {}
 
-    def plan(self, settings: Settings, facts: Capabilities, base: Voice, nudger: Voice) -> Plan:
-        """The plan for an answer. facts: of the base model's endpoint."""
+    def plan(
+        self, settings: Settings, facts: Capabilities, base: Voice, nudger: Voice, scout: Steps[None] | None
+    ) -> Plan:
+        """The plan for an answer. facts: of the base model's endpoint. scout: see `Streaming`."""
         if settings.preset == "paper":
             return self._chunked(settings, base, nudger, "paper", "the preset asks for it")
         name: str = settings.plan
@@ -58,7 +60,7 @@ class Planner:
         )
         kind, source = (Verified, VerifyingSource) if name == "verified" else (Streaming, StreamSource)
         writer = source(base.provider, base.prompt, author="base", sampling=base.sampling, pace=self._paces["base"])
-        return kind(writer, listener, overlap=settings.overlap, why=why)
+        return kind(writer, listener, overlap=settings.overlap, scout=scout, why=why)
 
     def finished(self, name: str, seconds: float, tokens: int) -> None:
         """An answer of `tokens` tokens took `seconds`."""

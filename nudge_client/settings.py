@@ -51,6 +51,22 @@ class ProviderSettings(BaseModel):
         return value
 
 
+class Price(BaseModel):
+    """US dollars for a million tokens. Without `cached`, cached prompt tokens cost what others do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: float = Field(0.0, ge=0, allow_inf_nan=False)
+    cached: float | None = Field(None, ge=0, allow_inf_nan=False)
+    completion: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+    def of(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """Dollars. cached_tokens: part of the prompt's."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+
+
 class Settings(BaseModel):
     """Settings of a client. Names are those of flags, `NUDGE_…` variables and `nudge.toml`."""
 
@@ -62,7 +78,7 @@ class Settings(BaseModel):
 
     threshold: float = Field(0.3, gt=0, le=1, description="γ: the base model is unsure below this top-1 probability")
     plan: PlanName = Field("auto", description="how tokens are fetched: auto, chunked, streaming or verified")
-    overlap: Overlap = Field("draft", description="what is asked early: none, draft or ahead")
+    overlap: Overlap = Field("ahead", description="what is asked early: none, ahead or eager")
     chunk: PositiveInt | None = Field(
         None, description="L: base tokens asked for in one call, where it is not streamed"
     )
@@ -91,6 +107,9 @@ class Settings(BaseModel):
     )
     template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
     timeout: float = Field(120.0, gt=0, description="seconds for one request, with all its retries")
+    prices: dict[Literal["base", "nudger"], Price] = Field(
+        default_factory=dict, description="prices: tables [prices.base] and [prices.nudger] of nudge.toml"
+    )
     providers: dict[str, ProviderSettings] = Field(
         default_factory=dict, description="accounts: tables [providers.NAME] of nudge.toml"
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from nudge_client.answer import Answer, segments_of, stats_of, traced
+from nudge_client.answer import Answer, segments_of, stats_of, traced, written_by
 from nudge_client.decoding import (
     Append,
     Ask,
@@ -63,6 +65,29 @@ class AnswerStream:
         if self._finish is None:
             raise UsageError("the answer is not finished; iterate over the stream first")
         return self.partial()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request so far, in order: author, kind, start, first and end in seconds from the beginning, tokens as
+        listed, how many of them the answer uses, and whether it was speculative.
+        """
+        kept = Counter((written_by(part), part.token.request) for part in self._parts if part.adds)
+        ledgers = self._writing.plan.ledgers if self._writing else {}
+        found = [
+            {
+                "author": author,
+                "kind": entry.kind,
+                "start": entry.begun - self._started,
+                "first": entry.first - self._started if entry.first else None,
+                "end": (entry.ended or self._started + self._seconds) - self._started,
+                "tokens": entry.listed,
+                "used": kept[author, number],
+                "speculative": entry.speculative,
+            }
+            for author, ledger in ledgers.items()
+            for number, entry in enumerate(ledger.entries, start=1)
+            if entry.sent
+        ]
+        return sorted(found, key=lambda request: float(request["start"]))
 
     def partial(self) -> Answer:
         """The answer as far as it was written; `finish_reason` is `length` when it was broken off."""

@@ -91,7 +91,14 @@ def test_init_file_is_the_defaults(here: Path) -> None:
     )
     values = tomllib.loads(uncommented)
     assert set(values) == set(Settings.model_fields)
-    for name in ("seed", "chunk", "nudger_temperature", "base_stop", "providers"):  # no default: shown by example
+    for name in (
+        "seed",
+        "chunk",
+        "nudger_temperature",
+        "base_stop",
+        "providers",
+        "prices",
+    ):  # no default: shown by example
         del values[name]
     assert Settings(**values).model_dump() == Settings().model_dump()
 
@@ -149,7 +156,7 @@ def test_bad_accounts(here: Path, lines: str, problem: str) -> None:
 def test_help_tells_the_defaults() -> None:
     fields = Settings.model_fields
     told = {flag[2:].replace("-", "_"): text for flag, _, text in SETTINGS}
-    assert set(told) == set(fields) - {"stop", "base_stop", "providers"}
+    assert set(told) == set(fields) - {"stop", "base_stop", "providers", "prices"}
     for name, text in told.items():
         default = fields[name].default
         if default not in ("", None) and name not in ("base", "nudger"):

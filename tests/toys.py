@@ -153,14 +153,15 @@ def run(
     decoder: Steps[None] | None = None,
     draft_chunk: int | None = None,
     plan: str = "chunked",
-    overlap: str = "draft",
+    overlap: str = "ahead",
     pauses: Callable[[], int] = lambda: 0,
     **rules: object,
 ) -> Run:
     """One answer by the pair through real sources, with the default decoder or the one given."""
     settings = Rules(**rules)  # type: ignore[arg-type]
     providers = [ToyProvider(model, scores=plan == "verified", pauses=pauses) for model in (base, nudger)]
-    fetched = _plan(plan, overlap, providers, chunk, draft_chunk or settings.draft_tokens)
+    scout = decode(settings, hasty=True)
+    fetched = _plan(plan, overlap, scout, providers, chunk, draft_chunk or settings.draft_tokens)
     held = Holdback(settings.stop, settings.base_stop, settings.segmentation, hold_words=decoder is None)
 
     async def prepare() -> Writing:
@@ -174,7 +175,9 @@ def run(
     return asyncio.run(follow())
 
 
-def _plan(name: str, overlap: str, providers: Sequence[ToyProvider], chunk: int, draft: int) -> Plan:
+def _plan(
+    name: str, overlap: str, scout: Steps[None], providers: Sequence[ToyProvider], chunk: int, draft: int
+) -> Plan:
     base, nudger = providers
     options = {"sampling": Sampling()}
     if name == "chunked":
@@ -186,4 +189,6 @@ def _plan(name: str, overlap: str, providers: Sequence[ToyProvider], chunk: int,
         )
     kind, source = (Verified, VerifyingSource) if name == "verified" else (Streaming, StreamSource)
     writer = source(base, ">", author="base", pace=Pace(), **options)
-    return kind(writer, StreamSource(nudger, ">", author="nudger", pace=Pace(), **options), overlap=overlap)  # type: ignore[arg-type]
+    return kind(
+        writer, StreamSource(nudger, ">", author="nudger", pace=Pace(), **options), overlap=overlap, scout=scout
+    )  # type: ignore[arg-type]

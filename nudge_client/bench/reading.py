@@ -22,12 +22,13 @@ FIGURES: dict[str, tuple[str, Unit]] = {
     "cached_tokens": ("of these, cached", "count"),
     "completion_tokens": ("completion tokens", "count"),
     "billed_per_token": ("tokens billed per answer token", "each"),
+    "billed_uncached_per_token": ("of these, not cached", "each"),
     "discarded_tokens": ("discarded tokens", "count"),
     "discarded_ratio": ("discarded share", "share"),
     "discarded_bound": ("its bound", "share"),
     "nudge_ratio": ("nudged share", "share"),
     "verified_ratio": ("verified share", "share"),
-    "cost": ("cost, USD", "dollars"),
+    "cost": ("cost of an answer, USD", "dollars"),
 }
 
 

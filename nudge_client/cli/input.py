@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,33 @@ def read_messages(path: Path) -> list[Any]:
     except UsageError as error:
         raise UsageError(f"messages file {path}: {error}") from None
     return listed
+
+
+def read_prompts(path: Path | None) -> list[str]:
+    """The prompts of a file, one a line or JSONL with `prompt`; 20 everyday ones without a file. Raises UsageError."""
+    if path is None:
+        return files("nudge_client.bench").joinpath("prompts.txt").read_text("utf-8").splitlines()
+    try:
+        text = _decoded(path.read_bytes(), f"prompts file {path}")
+    except OSError as error:
+        raise UsageError(f"prompts file {path}: {error.strerror}") from None
+    prompts = [_prompt_in(line, f"prompts file {path}, line {n}") for n, line in enumerate(text.splitlines(), 1)]
+    found = [prompt for prompt in prompts if prompt]
+    if not found:
+        raise UsageError(f"prompts file {path}: it holds no prompts")
+    return found
+
+
+def _prompt_in(line: str, where: str) -> str:
+    if not line.lstrip().startswith("{"):
+        return line.strip()
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        raise UsageError(f"{where}: it starts like JSON, but is none") from None
+    if not isinstance(row.get("prompt"), str):
+        raise UsageError(f"{where}: it has no `prompt`")
+    return str(as_messages(row["prompt"])[0].content)
 
 
 def _decoded(raw: bytes, where: str) -> str:

@@ -17,6 +17,7 @@ import click
 COMMANDS = {
     "run": ("nudge_client.cli.run:run", "Answer one prompt."),
     "doctor": ("nudge_client.cli.doctor:doctor", "Find out what endpoints can do."),
+    "bench": ("nudge_client.cli.bench:bench", "Compare ways to write the same answers."),
     "local": ("nudge_client.cli.local:local", "Keep the embedded pair of models running."),
     "config": ("nudge_client.cli.config:config", "Show the settings, or write a nudge.toml."),
 }

@@ -18,8 +18,12 @@ EXTENSION = 4  # a first word cut by the draft's limit is asked on for, up to 4 
 SAME_NUDGE_ROUNDS = 4
 
 
-def decode(rules: Rules) -> Steps[None]:
-    """Write one answer. Yields events (see `events`); is sent a `Token` or an `End` for each `Ask`."""
+def decode(rules: Rules, *, hasty: bool = False) -> Steps[None]:
+    """Write one answer. Yields events (see `events`); is sent a `Token` or an `End` for each `Ask`.
+
+    hasty: uses a draft's first word as soon as it is whole, as if no draft ever ended. Such a decoder only scouts: what
+    it asks, the decoder that knows how the drafts end will ask soon after.
+    """
     answer = Growing(rules)
     nudges: deque[str] = deque(maxlen=SAME_NUDGE_ROUNDS)
     finish: FinishReason | None = None
@@ -33,25 +37,26 @@ def decode(rules: Rules) -> Steps[None]:
             number += 1
             yield Round(number)
             try:
-                finish = yield from _round(answer, nudges)
+                finish = yield from _round(answer, nudges, hasty)
             except OutOfRoom:
                 finish = "length"
     yield Finish(finish)
 
 
-def _round(answer: Growing, nudges: deque[str]) -> Steps[FinishReason | None]:
+def _round(answer: Growing, nudges: deque[str], hasty: bool) -> Steps[FinishReason | None]:
     rules = answer.rules
     yield Hint("nudger", answer.text, rules.draft_tokens)
-    draft = yield from _draft(answer)
+    draft = yield from _draft(answer, hasty)
     if draft.ended and not draft.tokens:
         return "stop"
     claimed = yield from answer.claim_last_word(draft.text)
-    if draft.ended and rules.ending == "draft":
+    if draft.ended and rules.ending == "draft" and not hasty:
         return (yield from answer.append_nudge(draft, 0, len(draft.text), "ending")) or "stop"
-    yield from _foretell(answer, draft.text)
+    if not hasty:
+        yield from _foretell(answer, draft.text)
 
     begin = len(answer.text) - claimed
-    finish, first = yield from _nudge(answer, draft)
+    finish, first = yield from _nudge(answer, draft, hasty)
     if finish:
         return finish
     nudges.append(answer.text[begin:])
@@ -62,30 +67,38 @@ def _round(answer: Growing, nudges: deque[str]) -> Steps[FinishReason | None]:
     return (yield from _base_writes(answer, *first))
 
 
-def _draft(answer: Growing) -> Steps[Draft]:
+def _draft(answer: Growing, hasty: bool) -> Steps[Draft]:
     """Rule 1, and of rule 2 the extension: a draft holds one whole word, an ending, or as much as may be asked for."""
     rules = answer.rules
-    tokens: list[Token] = []
-    text = answer.text
-    limit = rules.draft_tokens
+    draft = Draft(answer.text)
     foretold = False
-    while True:
-        while len(tokens) < limit:
-            foretold = foretold or (yield from _foretell(answer, text[len(answer.text) :], whole=False))
-            token = yield Ask("nudger", text, limit - len(tokens))
-            if not isinstance(token, Token):
-                # An end that only the extension saw is found again, at no cost, by the round that begins there.
-                return Draft(tuple(tokens), ended=limit == rules.draft_tokens)
-            tokens.append(token)
-            text += token.text
-            if limit > rules.draft_tokens and _words(tokens, rules):
-                return Draft(tuple(tokens), ended=False)
-        if limit > rules.draft_tokens or _words(tokens, rules):
-            return Draft(tuple(tokens), ended=False)
-        limit *= EXTENSION
+    while len(draft.tokens) < rules.draft_tokens and not draft.ended:
+        words = _words(draft, rules)
+        if words and hasty:
+            return draft
+        if words and not foretold:
+            foretold = True
+            yield from _foretell(answer, draft.text, whole=False)
+        yield from _ask_on(draft, rules.draft_tokens)
+    limit = EXTENSION * rules.draft_tokens
+    while not draft.ended and not _words(draft, rules) and len(draft.tokens) < limit:
+        yield from _ask_on(draft, limit)
+        if draft.ended:
+            # An end that only the extension saw is found again, at no cost, by the round that begins there.
+            return Draft(draft.before, draft.tokens)
+    return draft
 
 
-def _foretell(answer: Growing, draft: str, *, whole: bool = True) -> Steps[bool]:
+def _ask_on(draft: Draft, limit: int) -> Steps[None]:
+    """One more token of the draft, or its end."""
+    token = yield Ask("nudger", draft.before + draft.text, limit - len(draft.tokens))
+    if isinstance(token, Token):
+        draft.tokens.append(token)
+    else:
+        draft.ended = True
+
+
+def _foretell(answer: Growing, draft: str, *, whole: bool = True) -> Steps[None]:
     """Hint at the look after a draft's first word, as soon as the word is whole; once more when the draft is.
 
     The rest of the draft only tells whether it ends, which it mostly does not.
@@ -94,38 +107,47 @@ def _foretell(answer: Growing, draft: str, *, whole: bool = True) -> Steps[bool]
     if words:
         likely = draft[len(words[0]) :] if whole else ""
         yield Hint("base", answer.text + words[0], answer.rules.max_tokens - answer.tokens, likely)
-    return bool(words)
 
 
-def _words(tokens: list[Token], rules: Rules) -> list[str]:
-    return whole_words("".join(token.text for token in tokens), False, rules.segmentation)
+def _words(draft: Draft, rules: Rules) -> list[str]:
+    return whole_words(draft.text, draft.ended, rules.segmentation)
 
 
-def _nudge(answer: Growing, draft: Draft) -> Steps[tuple[FinishReason | None, tuple[Token, Reason] | None]]:
+def _nudge(
+    answer: Growing, draft: Draft, hasty: bool
+) -> Steps[tuple[FinishReason | None, tuple[Token, Reason] | None]]:
     """Rules 2 and 3: append words of the draft until the base model takes over or no usable word is left.
 
     The second value is the base model's first token with the reason it is accepted, or None for a new round.
     """
     rules = answer.rules
     # Without a whole word even after the extension, the draft is appended as it is.
-    words = whole_words(draft.text, draft.ended, rules.segmentation) or [draft.text]
-    start = 0
-    for index, word in enumerate(words):
+    word = (yield from _word(draft, 0, rules, hasty)) or draft.text
+    start = index = 0
+    while word:
         finish = yield from answer.append_nudge(draft, start, start + len(word), "carry" if index else "nudge")
         if finish or answer.full:
             return finish or "length", None
-        start += len(word)
-        following = words[index + 1] if index + 1 < len(words) else ""
+        start, index = start + len(word), index + 1
         token = yield Ask("base", answer.text, rules.max_tokens - answer.tokens)
         if not isinstance(token, Token):
             return None, None
-        if rules.boundary == "word" and not starts_word(answer.text, token.text, rules.segmentation):
-            continue
-        if token.top_probability >= rules.threshold:
+        takes_over = rules.boundary != "word" or starts_word(answer.text, token.text, rules.segmentation)
+        if takes_over and token.top_probability >= rules.threshold:
             return None, (token, "confident")
-        if following.startswith(token.text):
+        word = yield from _word(draft, index, rules, hasty)
+        if takes_over and word.startswith(token.text):
             return None, (token, "agreement")
     return None, None
+
+
+def _word(draft: Draft, index: int, rules: Rules, hasty: bool) -> Steps[str]:
+    """The draft's word of this number, "" when it has none. A hasty draft may not have been read that far."""
+    words = _words(draft, rules)
+    while hasty and index >= len(words) and not draft.ended and len(draft.tokens) < rules.draft_tokens:
+        yield from _ask_on(draft, rules.draft_tokens)
+        words = _words(draft, rules)
+    return words[index] if index < len(words) else ""
 
 
 def _base_writes(answer: Growing, token: Token, reason: Reason) -> Steps[FinishReason | None]:

@@ -17,12 +17,13 @@ from nudge_client.decoding.text import (
 from nudge_providers.types import Token
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
-    """Tokens by the nudger after the answer, and whether the model ended there."""
+    """Tokens by the nudger after the answer `before`, and whether the model ended there."""
 
-    tokens: tuple[Token, ...]
-    ended: bool
+    before: str
+    tokens: list[Token] = field(default_factory=list)
+    ended: bool = False
 
     @property
     def text(self) -> str:

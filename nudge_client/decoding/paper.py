@@ -59,7 +59,7 @@ class _Output:
             yield Append(author, visible, reason, token, count)
 
     def append_draft(self, tokens: tuple[Token, ...], length: int, reason: Reason) -> Steps[None]:
-        for token, part, count in Draft(tokens, ended=False).fragments(0, length):
+        for token, part, count in Draft("", list(tokens)).fragments(0, length):
             yield from self.append("nudger", part, reason, token, count)
 
     def is_repeated(self, nudge: str) -> bool:

@@ -63,7 +63,7 @@ class ChunkedSource:
         )
 
 
-def request_for(prompt: str, ask: AskChunk, sampling: Sampling) -> CompletionRequest:
+def request_for(prompt: str, ask: AskChunk, sampling: Sampling, session: int | None = None) -> CompletionRequest:
     """The request that continues `prompt` and the answer so far.
 
     Its seed is a function of the text: repeatable, but not the same draw at the start of every request.
@@ -77,4 +77,5 @@ def request_for(prompt: str, ask: AskChunk, sampling: Sampling) -> CompletionReq
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         seed=seed,
+        session=session,
     )

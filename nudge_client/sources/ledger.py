@@ -28,7 +28,8 @@ class Entry:
 
     prompt_characters: of its prompt. listed: tokens as the server listed them. usage: as it counted them; of a stream
     that was hung up, what it had told by then. lost: nothing whole came before the limit. sent: False when it was given
-    up before anything was sent. speculative: nobody had asked yet. Times are those of `time.perf_counter`, in seconds; 0 while unknown.
+    up before anything was sent. speculative: nobody had asked yet. Times are those of `time.perf_counter`, in seconds;
+    0 while unknown.
     """
 
     kind: Kind

@@ -14,7 +14,7 @@ from typing import Protocol
 from nudge_providers.types import End, Token
 
 # An answer only grows, and is cut back by a word at most; older replies have nothing left to say.
-KEPT = 12
+KEPT = 32
 
 
 class Known(Protocol):

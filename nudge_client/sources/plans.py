@@ -5,18 +5,20 @@ A plan changes requests, seconds and money, never the answer.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-from nudge_client.decoding.events import Ask, AskChunk, Author, Hint, Reply
+from nudge_client.decoding.events import Ask, AskChunk, Author, Hint, Reply, Steps
 from nudge_client.sources.chunked import ChunkedSource
 from nudge_client.sources.ledger import Ledger
 from nudge_client.sources.memory import Run
 from nudge_client.sources.streaming import StreamSource
 from nudge_client.sources.verified import VerifyingSource
+from nudge_providers.errors import EndpointError
 
 PlanName = Literal["auto", "chunked", "streaming", "verified"]
-Overlap = Literal["none", "draft", "ahead"]
+Overlap = Literal["none", "ahead", "eager"]
 
 AHEAD_TOKENS = 24  # of a draft that nobody has asked for yet
 
@@ -65,17 +67,28 @@ class Chunked:
 class Streaming:
     """Both models are streamed: the base model is hung up at the cut, the nudger's first word is used once it is whole.
 
-    overlap: `none`; `draft` opens the base stream on the draft's first word, while the rest of the draft arrives;
-    `ahead` also drafts along while the base model writes, and keeps its stream while the nudger agrees with it.
+    overlap: `none`; `ahead`: a scout goes before the decoder, which has to wait for the end of each draft; `eager`: and
+    the nudger drafts along while the base model writes. scout: a hasty decoder of the same rules, for all but `none`.
     """
 
     name = "streaming"
 
-    def __init__(self, base: StreamSource, nudger: StreamSource, *, overlap: Overlap, why: str = "") -> None:
+    def __init__(
+        self,
+        base: StreamSource,
+        nudger: StreamSource,
+        *,
+        overlap: Overlap = "none",
+        scout: Steps[None] | None = None,
+        why: str = "",
+    ) -> None:
         self.why = why
-        self.overlap = overlap
         self.base, self.nudger = base, nudger
-        if overlap == "ahead":
+        self._overlap = overlap
+        self._scout = scout if overlap != "none" else None
+        self._scouting: asyncio.Task[None] | None = None
+        self._reached = ""  # the scout's latest question
+        if overlap == "eager":
             base.watch = self._follow
 
     @property
@@ -84,26 +97,54 @@ class Streaming:
 
     async def reply(self, ask: Ask | AskChunk) -> Reply:
         assert isinstance(ask, Ask), "the paper's preset asks in chunks"
-        return await (self.base if ask.author == "base" else self.nudger).next_token(ask)
+        if self._scout and self._scouting is None:
+            self._scouting = asyncio.create_task(self._go_ahead(self._scout))
+        if ask.author == "nudger":
+            return await self.nudger.next_token(ask)
+        # What the scout has not come to yet, it will ask for: two askers would hang up on each other's streams.
+        while self._is_behind(ask.after):
+            await self.base.news.wait()
+        return await self.base.next_token(ask)
 
     def hint(self, hint: Hint) -> None:
-        if hint.author == "nudger":  # the base model was cut
-            if self.overlap != "ahead":
-                self.base.hang_up()
-        elif self.overlap != "none":
-            self.base.foresee(hint.after, hint.want)
+        if hint.author == "nudger" and not self._scout:  # the base model was cut
+            self.base.hang_up()
 
     async def aclose(self) -> None:
+        if self._scouting:
+            self._scouting.cancel()
+            await asyncio.gather(self._scouting, return_exceptions=True)
         await self.base.aclose()
         await self.nudger.aclose()
+
+    async def _go_ahead(self, scout: Steps[None]) -> None:
+        """Run the scout. Where it fails, the decoder will, and tells of it."""
+        reply: Reply = None
+        try:
+            while True:
+                event = scout.send(reply)
+                reply = None
+                if isinstance(event, Ask):
+                    self._reached = event.after
+                    source = self.base if event.author == "base" else self.nudger
+                    reply = await source.next_token(event)
+                elif isinstance(event, Hint) and event.author == "nudger":
+                    self.base.hang_up()  # it was cut
+        except (EndpointError, StopIteration):
+            pass
+        finally:
+            self.base.tell()  # the decoder goes on alone
+
+    def _is_behind(self, after: str) -> bool:
+        """Whether the scout is still on its way to where the decoder is."""
+        running = self._scouting is not None and not self._scouting.done()
+        return running and after.startswith(self._reached) and self.base.memory.recall(after) is None
 
     def _follow(self, run: Run) -> None:
         """Keep a draft at hand that agrees with what the base model is writing."""
         text = run.before + run.text
-        if self.nudger.needed or self.nudger.memory.reaches(text) or self.nudger.expected(text):
-            return
-        self.nudger.hang_up()
-        self.nudger.open(text, AHEAD_TOKENS, speculative=True)
+        if not (self.nudger.guessing or self.nudger.memory.reaches(text) or self.nudger.expected(text)):
+            self.nudger.open(text, AHEAD_TOKENS, speculative=True)
 
 
 class Verified(Streaming):
@@ -115,5 +156,4 @@ class Verified(Streaming):
     def hint(self, hint: Hint) -> None:
         if hint.author == "base" and hint.likely and self.base.scores:
             self.base.verify(hint.after, hint.likely)
-        if hint.author == "nudger" or self.overlap == "ahead" or not self.base.scores:
-            super().hint(hint)
+        super().hint(hint)

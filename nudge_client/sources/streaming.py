@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import count
 
 from nudge_client.decoding.events import Ask, AskChunk, Author
 from nudge_client.sources.chunked import CHARACTER_TOKENS, request_for
@@ -17,6 +18,9 @@ from nudge_providers.errors import CapabilityError
 from nudge_providers.types import CompletionRequest, End, Provider, StreamEnd, Token, Usage
 
 Watch = Callable[[Run], None]
+
+
+_sessions = count()
 
 
 class Live:
@@ -47,6 +51,7 @@ class StreamSource:
         self.pace = pace
         self.watch: Watch | None = None  # told of every token that arrives
         self.streams = True
+        self._session = next(_sessions)
         self._provider = provider
         self._prompt = prompt
         self._author = author
@@ -54,26 +59,27 @@ class StreamSource:
         self._lives: list[Live] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._asked = 0  # length of the answer at the latest question
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()  # set by whatever arrives, and then replaced
 
     async def next_token(self, ask: Ask) -> Token | End:
         """The token after the answer: known, on its way, or asked for now."""
         want, cut = ask.want, False
         self._asked = len(ask.after)
         while True:
-            self._news.clear()
+            news = self.news
             known = self.memory.recall(ask.after)
             if known is not None:
                 return known
             if self.expected(ask.after, asked=True):
-                await self._news.wait()
+                await news.wait()
                 continue
             self._raise_failure(ask.after)
             if any(live.entry.lost and live.run.before == ask.after for live in self._lives):
                 if cut:  # twice the limit fell inside a character: there is no whole one
                     return End()
                 want, cut = max(CHARACTER_TOKENS, ask.want), True
-            self.hang_up()
+            if self._author == "base":
+                self.hang_up(unless=ask.after)
             self.open(ask.after, want)
 
     def expected(self, after: str, *, asked: bool = False) -> bool:
@@ -87,9 +93,9 @@ class StreamSource:
         return False
 
     @property
-    def needed(self) -> bool:
-        """Whether somebody waits for a stream that is open."""
-        return any(live.open and live.asked for live in self._lives)
+    def guessing(self) -> bool:
+        """Whether a stream is open that nobody has asked for yet."""
+        return any(live.open and not live.asked for live in self._lives)
 
     def foresee(self, after: str, want: int) -> None:
         """Open a stream at `after`, unless what it would say is known or on its way."""
@@ -101,7 +107,9 @@ class StreamSource:
         """Ask for what follows `after`."""
         self._settle()
         limit = self.pace.bound(want) if want > CHARACTER_TOKENS else want
-        request = request_for(self._prompt, AskChunk(self._author, after, limit), self._sampling)
+        # The base model's streams follow one another; drafts may be read side by side.
+        session = self._session if self._author == "base" else None
+        request = request_for(self._prompt, AskChunk(self._author, after, limit), self._sampling, session)
         ordinal, entry = self.ledger.begin("stream", len(request.prompt), speculative=speculative, sent=False)
         live = Live(Run(after), ordinal, entry)
         self.memory.add(live.run)
@@ -115,6 +123,11 @@ class StreamSource:
             if live.open and (unless is None or not live.run.agrees(unless)):
                 self._close(live)
         self._settle()
+
+    def tell(self) -> None:
+        """Wake whoever waits for news."""
+        self.news.set()
+        self.news = asyncio.Event()
 
     async def aclose(self) -> None:
         """Hang up, and see every request to its end."""
@@ -153,7 +166,7 @@ class StreamSource:
             entry.usage = item.usage if item.usage.prompt_tokens else entry.usage
             entry.lost = not live.run.tokens and item.finish == "length"
             live.run.ended = item.finish == "stop"
-        self._news.set()
+        self.tell()
 
     async def _fetch(self, live: Live, request: CompletionRequest) -> None:
         """The same in one reply, from an endpoint that does not stream what is needed."""
@@ -182,7 +195,7 @@ class StreamSource:
         if entry.first and entry.kind == "stream":
             self.pace.saw_first(entry.first - entry.begun)
             self.pace.saw_tokens(entry.ended - entry.first, tokens - 1)
-        self._news.set()
+        self.tell()
 
     def _settle(self) -> None:
         """Learn from what is over how long the runs are that are of use."""

@@ -50,7 +50,7 @@ class VerifyingSource(StreamSource):
 
     def _scored(self, task: asyncio.Task[None]) -> None:
         self._scoring.pop(task, None)
-        self._news.set()
+        self.tell()
 
     async def _score(self, after: str, likely: str) -> None:
         prompt = self._prompt + after

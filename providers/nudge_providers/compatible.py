@@ -13,7 +13,14 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("openai", "https://api.openai.com/v1", "/v1", "OPENAI_API_KEY"),
-        Profile("fireworks", "https://api.fireworks.ai/inference/v1", "/v1", "FIREWORKS_API_KEY", prompt_logprobs=True),
+        Profile(
+            "fireworks",
+            "https://api.fireworks.ai/inference/v1",
+            "/v1",
+            "FIREWORKS_API_KEY",
+            session_field="user",
+            prompt_logprobs=True,
+        ),
         Profile("deepinfra", "https://api.deepinfra.com/v1/openai", "", "DEEPINFRA_API_KEY"),
         Profile("openrouter", "https://openrouter.ai/api/v1", "/v1", "OPENROUTER_API_KEY"),
         Profile("hyperbolic", "https://api.hyperbolic.xyz/v1", "/v1", "HYPERBOLIC_API_KEY"),

@@ -6,6 +6,7 @@ What a server does differently is data, in its `Profile`, or a method that its o
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -70,6 +71,7 @@ class CompletionProvider:
         self._endpoint = http.endpoint
         self._model = model
         self._path = path
+        self._salt = secrets.token_hex(4)  # sessions of other processes are not ours
         self._asked: asyncio.Task[Capabilities] | None = None
 
     def __repr__(self) -> str:
@@ -180,6 +182,8 @@ class CompletionProvider:
         if self._model:
             body["model"] = self._model
         body |= self.profile.extra
+        if self.profile.session_field and request.session is not None:
+            body[self.profile.session_field] = f"{self._salt}-{request.session}"
         if request.temperature > 0:
             body |= {"top_p": request.top_p, **self.profile.sampling}
             if request.seed is not None:

@@ -22,7 +22,7 @@ from nudge_providers.completions import CompletionProvider
 from nudge_providers.errors import ContextExceededError, EndpointError, MalformedReply, NotFoundError
 from nudge_providers.parsing import count, describe, string
 from nudge_providers.profile import Profile
-from nudge_providers.types import Capabilities, Message, Usage
+from nudge_providers.types import Capabilities, CompletionRequest, Message, Usage
 
 
 class LlamaCppProvider(CompletionProvider):
@@ -38,6 +38,17 @@ class LlamaCppProvider(CompletionProvider):
         stream_extra={"timings_per_token": True},  # the last event tells the usage unasked, this the prompt's before
     )
 
+    _slots = 0
+
+    def payload(self, request: CompletionRequest, facts: Capabilities) -> dict[str, Any]:
+        """Requests that follow one another stay in one slot. One that was just hung up is still busy for a token, and
+        the server would take another slot, which has to read the prompt anew: twice as slow (measured).
+        """
+        body = super().payload(request, facts)
+        if request.session is not None and self._slots:
+            body["id_slot"] = request.session % self._slots
+        return body
+
     async def render_chat(self, messages: Sequence[Message]) -> str:
         """The prompt by the server's own template. A base model's server answers too, with a ChatML fallback."""
         listed = [{"role": message.role, "content": message.content} for message in messages]
@@ -49,6 +60,8 @@ class LlamaCppProvider(CompletionProvider):
         props = await self._http.get("/props")
         if not isinstance(props.data, dict) or "default_generation_settings" not in props.data:
             raise MalformedReply(self._endpoint, "/props", "is not what a llama.cpp server answers")
+        slots = props.data.get("total_slots")
+        self._slots = slots if isinstance(slots, int) else 0
         if self._model:
             _check_model(self._model, (await self._http.get("/v1/models")).data, self._endpoint)
         empty = await self._http.post("/tokenize", {"content": "", "add_special": True})

@@ -17,6 +17,7 @@ class Profile:
     logprobs_flag: whether `logprobs` is a boolean, with the number in `top_logprobs`.
     extra, sampling: fields sent always, and when the temperature is above 0. stream_extra: fields sent with streams, so
     that they tell their usage, at best as they go: a stream that is hung up never tells its end.
+    session_field: where a request names what it shares a cache with.
     prompt_logprobs: whether `echo` with logprobs gives them for the prompt.
     """
 
@@ -30,4 +31,5 @@ class Profile:
     extra: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
     stream_extra: Mapping[str, Any] = field(default_factory=lambda: {"stream_options": {"include_usage": True}})
+    session_field: str = ""
     prompt_logprobs: bool = False

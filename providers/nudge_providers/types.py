@@ -57,6 +57,8 @@ class CompletionRequest:
 
     max_tokens: at least 1. temperature 0 is greedy, and then neither top_p nor seed is sent.
     logprobs: how many of the most probable tokens to list at each position, at least 1.
+    session: the same number for requests that share a growing prompt and follow one another, so that they may go to the
+    same prefix cache; None where they may run side by side.
     """
 
     prompt: str
@@ -65,6 +67,7 @@ class CompletionRequest:
     top_p: float = 1.0
     seed: int | None = None
     logprobs: int = 1
+    session: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -160,7 +160,8 @@ class ToyServer(ABC):
                 await response.write(f"data: {data}\n\n".encode())
             except ConnectionError:  # nobody listens any more
                 return response
-        await response.write_eof()
+        with suppress(ConnectionError):
+            await response.write_eof()
         return response
 
     def _reading(self, body: dict[str, Any]) -> float:

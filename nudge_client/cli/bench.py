@@ -1,0 +1,116 @@
+"""`nudge bench`: methods side by side."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nudge_client.cli.main import debug_option
+from nudge_client.cli.options import given_settings, setting_options
+
+if TYPE_CHECKING:
+    from nudge_client.settings import Settings
+
+
+@click.command()
+@click.option("--prompts", type=click.Path(path_type=Path), help="One a line, or JSONL with `prompt`.  [default: 20]")
+@click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True, help="Runs of everything.")
+@click.option("--methods", metavar="LIST", help="Separated by commas; 'all' for every one.")
+@click.option("--simulate", metavar="PROFILE", help="Stand-ins instead: home, datacenter, hosted-70b or far.")
+@click.option("--small-base", metavar="ENDPOINT", help="The nudger before its alignment, for proxy tuning.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as an object.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with pictures, which opens from disk.")
+@setting_options
+@debug_option
+def bench(
+    prompts: Path | None,
+    repeats: int,
+    methods: str | None,
+    simulate: str | None,
+    small_base: str | None,
+    as_json: bool,
+    html: Path | None,
+    config: Path | None,
+    **settings: Any,
+) -> None:
+    """Compare ways to write the same answers: time, tokens and money.
+
+    Methods take turns on every prompt, so that a slow minute hits all of them alike; figures are medians over the
+    repeats, with their spread.
+    """
+    import asyncio
+
+    from nudge_client.bench.methods import DEFAULT, METHODS, checked_methods
+    from nudge_client.cli.input import read_prompts
+    from nudge_client.config import load_config
+
+    checked = load_config({"max_tokens": 128} | given_settings(settings), file=config).settings
+    wanted = METHODS if methods == "all" else tuple(name.strip() for name in methods.split(",")) if methods else DEFAULT
+    names = checked_methods(wanted)
+    if methods == "all" and not small_base:
+        names.remove("proxy tuning")
+    questions = read_prompts(prompts)
+    if html:
+        with html.open("a"):  # a path that cannot be written is known before anything is paid for
+            pass
+    result = asyncio.run(_run(checked, questions, names, repeats, simulate, small_base, sweep=html is not None))
+    if html:
+        from nudge_client.bench.page import page
+
+        html.write_text(page(result), "utf-8")
+    if as_json:
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from nudge_client.bench.table import show
+
+    show(result, Console(highlight=False))
+
+
+async def _run(
+    settings: Settings,
+    prompts: list[str],
+    methods: list[str],
+    repeats: int,
+    simulate: str | None,
+    small_base: str | None,
+    *,
+    sweep: bool,
+) -> dict[str, Any]:
+    from nudge_client.bench.runner import Bench, setting
+    from nudge_client.bench.simulated import simulated_pair, told
+    from nudge_client.client import NudgeClient
+    from nudge_client.config import check_settings
+    from nudge_client.endpoints import open_endpoints
+
+    async with AsyncExitStack() as stack:
+        if simulate:
+            pair = simulated_pair(simulate, prompts, length=5 * settings.max_tokens)
+            options = await stack.enter_async_context(pair)
+            settings = check_settings(settings.model_dump(exclude_unset=True) | options)
+        client = await stack.enter_async_context(NudgeClient(settings=settings))
+        opened = await stack.enter_async_context(open_endpoints([small_base] if small_base else [], settings))
+        third = opened[0] if opened else None
+        run = Bench(client, prompts, methods, repeats, 20 if simulate else 1, third, _progress)
+        await run.run()
+        figures = run.figures()
+        swept = await run.sweep() if sweep else []
+        ratio = next((one["nudge_ratio"]["median"] for one in figures.values() if one["nudge_ratio"]["median"]), None)
+        return {
+            "setting": setting(settings, len(prompts), repeats, told(simulate, ratio) if simulate else None),
+            "methods": figures,
+            "discarded": swept,
+            "timelines": run.timelines(),
+        }
+
+
+def _progress(step: str) -> None:
+    import sys
+
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[2K{step}", err=True, nl=False)
