@@ -78,7 +78,7 @@ class Settings(BaseModel):
 
     threshold: float = Field(0.3, gt=0, le=1, description="γ: the base model is unsure below this top-1 probability")
     plan: PlanName = Field("auto", description="how tokens are fetched: auto, chunked, streaming or verified")
-    overlap: Overlap = Field("ahead", description="what is asked early: none, ahead or eager")
+    overlap: Overlap = Field("eager", description="what is asked early: none, ahead or eager")
     chunk: PositiveInt | None = Field(
         None, description="L: base tokens asked for in one call, where it is not streamed"
     )

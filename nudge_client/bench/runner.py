@@ -141,7 +141,7 @@ def _figures(samples: Sequence[Sample], base_only: float, prices: Mapping[str, A
     return {
         "seconds_per_answer": sum(one.seconds for one in samples) / count,
         "seconds_per_token": sum(one.seconds for one in samples) / tokens,
-        "ratio_to_base": sum(one.seconds for one in samples) / tokens / base_only,
+        "ratio_to_base": sum(one.seconds for one in samples) / tokens / max(base_only, 1e-9),
         "first_token_seconds": median(firsts) if firsts else None,
         "answer_tokens": tokens / count,
         "requests": total("requests") / count,

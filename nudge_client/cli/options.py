@@ -21,7 +21,7 @@ SETTINGS: list[tuple[str, Any, str]] = [
         ("auto", "chunked", "streaming", "verified"),
         "How tokens are fetched; changes time and cost, not the answer.  [default: auto]",
     ),
-    ("--overlap", ("none", "ahead", "eager"), "What is asked for early; 'eager' costs more tokens.  [default: ahead]"),
+    ("--overlap", ("none", "ahead", "eager"), "What is asked for early; changes time and cost.  [default: eager]"),
     ("--chunk", int, "L: base tokens asked for in one call of a chunked plan.  [default: by the latest runs]"),
     ("--draft", int, "L_n: tokens in one draft of the nudging model.  [default: 16]"),
     ("--boundary", ("word", "token", "rollback"), "Where the base model may be cut.  [default: word]"),

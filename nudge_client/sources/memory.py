@@ -102,7 +102,3 @@ class Memory:
         for token in tokens:
             run.grow(token)
         self.add(run)
-
-    def reaches(self, after: str) -> bool:
-        """Whether a run goes through `after`: what the model says there is known or will be soon."""
-        return any(isinstance(known, Run) and known.agrees(after) and not known.missing(after) for known in self._known)

@@ -12,15 +12,12 @@ from typing import Literal, Protocol
 from nudge_client.decoding.events import Ask, AskChunk, Author, Hint, Reply, Steps
 from nudge_client.sources.chunked import ChunkedSource
 from nudge_client.sources.ledger import Ledger
-from nudge_client.sources.memory import Run
 from nudge_client.sources.streaming import StreamSource
 from nudge_client.sources.verified import VerifyingSource
 from nudge_providers.errors import EndpointError
 
 PlanName = Literal["auto", "chunked", "streaming", "verified"]
 Overlap = Literal["none", "ahead", "eager"]
-
-AHEAD_TOKENS = 24  # of a draft that nobody has asked for yet
 
 
 class Plan(Protocol):
@@ -68,7 +65,8 @@ class Streaming:
     """Both models are streamed: the base model is hung up at the cut, the nudger's first word is used once it is whole.
 
     overlap: `none`; `ahead`: a scout goes before the decoder, which has to wait for the end of each draft; `eager`: and
-    the nudger drafts along while the base model writes. scout: a hasty decoder of the same rules, for all but `none`.
+    the base model is not hung up before the nudger's word is known, which it may well go on with. scout: a hasty
+    decoder of the same rules, for all but `none`.
     """
 
     name = "streaming"
@@ -88,8 +86,6 @@ class Streaming:
         self._scout = scout if overlap != "none" else None
         self._scouting: asyncio.Task[None] | None = None
         self._reached = ""  # the scout's latest question
-        if overlap == "eager":
-            base.watch = self._follow
 
     @property
     def ledgers(self) -> Mapping[Author, Ledger]:
@@ -107,8 +103,8 @@ class Streaming:
         return await self.base.next_token(ask)
 
     def hint(self, hint: Hint) -> None:
-        if hint.author == "nudger" and not self._scout:  # the base model was cut
-            self.base.hang_up()
+        if hint.author == "nudger" and not self._scout:
+            self.base.hang_up()  # it was cut
 
     async def aclose(self) -> None:
         if self._scouting:
@@ -128,7 +124,7 @@ class Streaming:
                     self._reached = event.after
                     source = self.base if event.author == "base" else self.nudger
                     reply = await source.next_token(event)
-                elif isinstance(event, Hint) and event.author == "nudger":
+                elif isinstance(event, Hint) and event.author == "nudger" and self._overlap != "eager":
                     self.base.hang_up()  # it was cut
         except (EndpointError, StopIteration):
             pass
@@ -139,12 +135,6 @@ class Streaming:
         """Whether the scout is still on its way to where the decoder is."""
         running = self._scouting is not None and not self._scouting.done()
         return running and after.startswith(self._reached) and self.base.memory.recall(after) is None
-
-    def _follow(self, run: Run) -> None:
-        """Keep a draft at hand that agrees with what the base model is writing."""
-        text = run.before + run.text
-        if not (self.nudger.guessing or self.nudger.memory.reaches(text) or self.nudger.expected(text)):
-            self.nudger.open(text, AHEAD_TOKENS, speculative=True)
 
 
 class Verified(Streaming):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
@@ -16,9 +15,6 @@ from nudge_client.sources.memory import Memory, Run
 from nudge_client.sources.pace import Pace
 from nudge_providers.errors import CapabilityError
 from nudge_providers.types import CompletionRequest, End, Provider, StreamEnd, Token, Usage
-
-Watch = Callable[[Run], None]
-
 
 _sessions = count()
 
@@ -49,7 +45,6 @@ class StreamSource:
         self.ledger = Ledger()
         self.memory = Memory()
         self.pace = pace
-        self.watch: Watch | None = None  # told of every token that arrives
         self.streams = True
         self._session = next(_sessions)
         self._provider = provider
@@ -91,17 +86,6 @@ class StreamSource:
                     live.asked = live.asked or asked
                     return True
         return False
-
-    @property
-    def guessing(self) -> bool:
-        """Whether a stream is open that nobody has asked for yet."""
-        return any(live.open and not live.asked for live in self._lives)
-
-    def foresee(self, after: str, want: int) -> None:
-        """Open a stream at `after`, unless what it would say is known or on its way."""
-        if self.memory.recall(after) is None and not self.expected(after):
-            self.hang_up(unless=after)
-            self.open(after, want, speculative=True)
 
     def open(self, after: str, want: int, *, speculative: bool = False) -> None:
         """Ask for what follows `after`."""
@@ -158,8 +142,6 @@ class StreamSource:
                 entry.first = entry.first or time.perf_counter()
                 entry.listed += 1
                 live.run.grow(item._replace(request=live.ordinal))
-                if self.watch:
-                    self.watch(live.run)
         elif isinstance(item, Usage):
             entry.usage = item
         else:

@@ -15,6 +15,7 @@ WORDS = tuple(
     .replace(" ", "\0 ")
     .split("\0")[1:]
 )
+PIECES = ("ing", "er", "ly", "s", "ed")  # of words that take more than one token
 SURE, UNSURE = 0.9, 0.2
 LOOKED_BACK = 32  # characters of the text that decide what follows: a text's whole past would cost too much to hash
 
@@ -47,18 +48,26 @@ def toy_pair(
     vocabulary: Sequence[str] = WORDS,
     uncertainty: float = 0.1,
     agreement: float = 0.8,
+    inside: float = 0.0,
     length: int = 600,
 ) -> tuple[Model, Model]:
     """A base model and its nudger, alike as a real pair is.
 
-    uncertainty: share of its tokens that the base model is unsure of. agreement: share of the base model's sure tokens
+    uncertainty: share of the words that the base model is unsure of. inside: share of its tokens that go on a word; of
+    these it is always sure. agreement: share of the base model's sure tokens
     that the nudger would write too; of its unsure ones, half as many. length: characters after which the nudger ends.
     The base model never ends: that is what a nudger is for.
     """
 
+    def choices(text: str) -> Sequence[str]:
+        goes_on = text[-1:].isalpha() and _dice(seed + 1, text[-LOOKED_BACK:])[0] < inside
+        return PIECES if goes_on else vocabulary
+
     def base(text: str) -> tuple[str, float]:
         which, doubt, _, _ = _dice(seed, text[-LOOKED_BACK:])
-        return vocabulary[int(which * len(vocabulary))], (UNSURE if doubt < uncertainty else SURE)
+        tokens = choices(text)
+        unsure = doubt < uncertainty and tokens is vocabulary
+        return tokens[int(which * len(tokens))], (UNSURE if unsure else SURE)
 
     def nudger(text: str) -> tuple[str, float] | None:
         if len(text) >= length:
@@ -67,7 +76,8 @@ def toy_pair(
         _, _, agrees, other = _dice(seed, text[-LOOKED_BACK:])
         share = agreement if probability == SURE else agreement / 2
         if agrees >= share:
-            token = vocabulary[(vocabulary.index(token) + 1 + int(other * (len(vocabulary) - 1))) % len(vocabulary)]
+            tokens = choices(text)
+            token = tokens[(tokens.index(token) + 1 + int(other * (len(tokens) - 1))) % len(tokens)]
         return token, SURE
 
     return base, nudger
