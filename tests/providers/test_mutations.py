@@ -16,8 +16,8 @@ from nudge_providers.registry import make_provider
 from nudge_providers.standins import StandIn
 from nudge_providers.transport import Reply
 from nudge_providers.types import Capabilities, Completion
+from tests.providers.faults import ASK
 from tests.providers.test_dialects import DIALECTS, NUDGER
-from tests.providers.test_faults import ASK
 
 ROUNDS = 10_000
 STRANGE: list[Any] = [

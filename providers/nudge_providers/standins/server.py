@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -98,16 +99,16 @@ class ToyServer(ABC):
         """What it answers to a prompt of `size` tokens, when that is too long."""
         return None
 
-    async def start(self, *, port: int = 0, **options: Any) -> ToyServer:
-        """Listen on 127.0.0.1; `url` is set then."""
+    async def start(self, *, port: int = 0, tls: ssl.SSLContext | None = None, **options: Any) -> ToyServer:
+        """Listen on 127.0.0.1; `url` is set then. tls: with the certificate to show."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post(self.path, self._complete)
         self.routes(app.router)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, **options)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=tls).start()
         host, bound = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{bound}"
+        self.url = f"{'https' if tls else 'http'}://{host}:{bound}"
         return self
 
     async def stop(self) -> None:
