@@ -86,7 +86,7 @@ class Transport(ABC):
     ) -> AbstractAsyncContextManager[Incoming]:
         """One request and its reply, whatever its status; left early, it is cancelled. No redirect is followed.
 
-        `request_id` goes along as `x-request-id`. Left by a MalformedReply, the connection is not used again.
+        `request_id` goes along as `x-request-id`. Left by a MalformedReply, a connection of ours is not used again.
         Calls `_check_open` first. Raises the classified errors of this package and no others.
         """
 
