@@ -55,7 +55,7 @@ def mutate(value: Any, dice: random.Random) -> Any:
     for _ in range(dice.randint(1, 3)):
         choice = dice.choice(places(value) or [()])
         if not choice:
-            return dice.choice(STRANGE)
+            return copy.deepcopy(dice.choice(STRANGE))
         *way, last = choice
         place = value
         for step in way:
@@ -68,7 +68,7 @@ def mutate(value: Any, dice: random.Random) -> Any:
         elif kind == 2 and isinstance(place[last], str):
             place[last] = dice.choice([place[last][:-1], place[last] + "?", place[last][::-1]])
         else:
-            place[last] = dice.choice(STRANGE)
+            place[last] = copy.deepcopy(dice.choice(STRANGE))  # not the list's own: it could come to hold itself
     return value
 
 
