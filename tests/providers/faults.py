@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -49,15 +52,31 @@ def status(code: int, body: str = '{"error": {"message": "no"}}', **headers: str
     return respond
 
 
-async def reset(standin: StandIn, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Before the reply."""
-    assert request.transport
-    request.transport.close()
-    return web.Response()
+def close(transport: asyncio.Transport | None) -> None:
+    """End the connection as a server does that ends: what was written arrives."""
+    assert transport
+    transport.close()
 
 
-def partly(cut: Callable[[bytes], bytes]) -> Respond:
-    """A whole reply or stream, of which only a part is sent before the connection is closed."""
+def reset(transport: asyncio.Transport | None) -> None:
+    """End it as a server does that dies: the other side is told that the connection is reset."""
+    assert transport
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def silent(end: Callable[[asyncio.Transport | None], None]) -> Respond:
+    """The connection ends before the reply."""
+
+    async def respond(standin: StandIn, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        end(request.transport)
+        return web.Response()
+
+    return respond
+
+
+def partly(cut: Callable[[bytes], bytes], end: Callable[[asyncio.Transport | None], None] = close) -> Respond:
+    """A whole reply or stream, of which only a part is sent before the connection ends."""
 
     async def respond(standin: StandIn, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         sent = cut(wire(standin, body))
@@ -66,8 +85,7 @@ def partly(cut: Callable[[bytes], bytes]) -> Respond:
             response = web.StreamResponse(headers={"content-type": content_type(body)})
         await response.prepare(request)
         await response.write(sent)
-        assert request.transport
-        request.transport.close()
+        end(request.transport)
         return response
 
     return respond
@@ -110,7 +128,6 @@ def in_a_character(sent: bytes) -> bytes:
 
 def numbers(value: bytes) -> Callable[[bytes], bytes]:
     """Every log-probability replaced."""
-    import re
 
     def change(sent: bytes) -> bytes:
         sent = re.sub(rb'"logprob": -[0-9.e-]+', b'"logprob": ' + value, sent)
@@ -191,7 +208,9 @@ def endless(begin: bytes, more: bytes) -> Respond:
 
 
 FAULTS = [
-    Fault("reset before the body", reset),
+    Fault("closed before the body", silent(close)),
+    Fault("reset before the body", silent(reset)),
+    Fault("reset inside the body", partly(lambda sent: sent[: len(sent) // 2], reset)),
     Fault("cut inside the body", partly(lambda sent: sent[: len(sent) // 2])),
     Fault("cut inside a character", partly(in_a_character)),
     Fault("nothing at all", partly(lambda sent: b"")),

@@ -23,7 +23,7 @@ from nudge_providers.completions import CompletionProvider
 from nudge_providers.standins import StandIn
 from nudge_providers.transport import Incoming
 from nudge_providers.types import Token
-from tests.providers.faults import ASK, FAULTS, Fault
+from tests.providers.faults import ASK, FAULTS, Fault, reset
 from tests.providers.test_dialects import ADAPTERS, NUDGER, adapter, standin_for
 
 MATRIX: dict[tuple[str, str], str] = {}
@@ -122,9 +122,10 @@ async def refused_until_it_is_up(way: Way) -> None:
 
 async def stale(way: Way) -> None:
     """The server has dropped its idle connections, and the client has had no time to see it."""
-    assert way.standin.connections
-    for connection in way.standin.connections:
-        connection.abort()
+    idle = [connection for connection in way.standin.connections if not connection.is_closing()]
+    assert idle
+    for connection in idle:
+        reset(connection)
     way.count()
 
 

@@ -159,3 +159,26 @@ def test_a_toy_pair_is_always_the_same_and_the_nudger_ends() -> None:
     assert one[1]("x" * 50) is None
     assert one[0]("x" * 50) is not None
     assert any(toy_pair(seed=6)[0](text) != one[0](text) for text in ("", "a", "b"))
+
+
+@pytest.mark.parametrize("dialect", ["llamacpp", "vllm"])
+async def test_the_official_openai_package_reads_the_stand_ins(dialect: str) -> None:
+    from openai import AsyncOpenAI
+    from openai.types import Completion
+
+    asked: Any = {"model": "toy", "prompt": "Hi" + PROMPT_END, "max_tokens": 100, "temperature": 0, "logprobs": 1}
+    async with provided(dialect) as (standin, _):
+        if dialect == "vllm":  # llama.cpp's log-probabilities are of the chat kind
+            Completion.model_validate(standin.reply(asked), strict=True)
+            for event in standin.events(asked):
+                for choice in event["choices"]:
+                    choice["finish_reason"] = (
+                        choice["finish_reason"] or "stop"
+                    )  # its types know no event before the end
+                Completion.model_validate(event, strict=True)
+        async with AsyncOpenAI(api_key="none", base_url=f"{standin.url}/v1", max_retries=0) as client:
+            done = await client.completions.create(**asked)
+            stream: Any = await client.completions.create(**asked, stream=True)
+            parts = [event.choices[0].text async for event in stream if event.choices]
+    assert done.choices[0].text == "".join(parts) == TEXT
+    assert done.choices[0].finish_reason == "stop"
