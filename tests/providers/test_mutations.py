@@ -11,7 +11,7 @@ import pytest
 
 from nudge_providers import CapabilityError, MalformedReply
 from nudge_providers.transport import Reply
-from nudge_providers.types import Capabilities, Completion, StreamEnd
+from nudge_providers.types import Capabilities, Completion, StreamEnd, Token
 from tests.providers.faults import ASK
 from tests.providers.test_dialects import ADAPTERS, NUDGER, adapter, standin_for
 
@@ -149,8 +149,9 @@ async def test_mutated_streams(dialect: str) -> None:
             async for item in provider.stream(ASK):
                 if isinstance(item, StreamEnd):
                     break
-                assert item.logprob <= item.top_logprob <= 0
-                got += item.text
+                if isinstance(item, Token):
+                    assert item.logprob <= item.top_logprob <= 0
+                    got += item.text
         except (MalformedReply, CapabilityError):
             seen["refused"] += 1
         else:
