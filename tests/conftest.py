@@ -1,4 +1,4 @@
-"""No test sees the settings, keys or running pair of whoever runs it."""
+"""No test sees the settings, keys or running pair of whoever runs it; the keys that it sees are planted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.planted import KEY, VARIABLES, Planted
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    plugin = Planted()
+    config.pluginmanager.register(plugin, "planted-keys")
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in list(os.environ):
-        if name.startswith("NUDGE_") or name in ("LLAMA_API_KEY", "NO_COLOR"):
+        if name.startswith("NUDGE_") or name == "NO_COLOR":
             monkeypatch.delenv(name)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, KEY)
+        monkeypatch.delenv(f"{name}_FILE", raising=False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))

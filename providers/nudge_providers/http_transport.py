@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.connector import Connection
 from pydantic import SecretStr
 
+from nudge_providers.errors import MalformedReply
 from nudge_providers.http_errors import translated
 from nudge_providers.limits import Limits
+from nudge_providers.request_ids import HEADER
 from nudge_providers.transport import Incoming, Refine, Transport, no_refinement
 
 # vLLM and llama.cpp close an idle socket after about 5 s; a request on one that is closing fails. Let go sooner.
 KEEP_ALIVE_SECONDS = 3.0
+
+
+class _Response(aiohttp.ClientResponse):
+    """A reply that still knows its connection: aiohttp gives that back as soon as the last byte has come."""
+
+    _way: asyncio.Transport | None = None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        self._way = connection.transport
+        return await super().start(connection)
+
+    def hang_up(self) -> None:
+        """Let nobody use the connection again."""
+        self.close()
+        if self._way is not None:
+            self._way.close()
 
 
 class HttpTransport(Transport):
@@ -55,16 +75,24 @@ class HttpTransport(Transport):
             await session.close()
 
     @asynccontextmanager
-    async def _request(self, method: str, path: str, payload: Mapping[str, Any] | None) -> AsyncIterator[Incoming]:
+    async def _request(
+        self, method: str, path: str, payload: Mapping[str, Any] | None, request_id: str
+    ) -> AsyncIterator[Incoming]:
         self._check_open()
-        headers = {"content-type": "application/json"} if payload is not None else {}
+        headers = {HEADER: request_id}
+        if payload is not None:
+            headers["content-type"] = "application/json"
         if self._api_key is not None:
             headers["authorization"] = f"Bearer {self._api_key.get_secret_value()}"
         body = _encoded(payload) if payload is not None else None
         url = self.base_url + path
         try:
             async with self._open().request(method, url, data=body, headers=headers, allow_redirects=False) as response:
-                yield Incoming(response.status, response.headers, response.content.iter_any())
+                try:
+                    yield Incoming(response.status, response.headers, response.content.iter_any())
+                except MalformedReply:
+                    cast(_Response, response).hang_up()
+                    raise
         except aiohttp.ClientError as error:
             raise translated(error, self.endpoint) from None
 
@@ -73,7 +101,9 @@ class HttpTransport(Transport):
             connector = aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS)
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
             # Not aiohttp's trust_env: it would send what stands in a ~/.netrc, too.
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=_proxy(self.base_url))
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, proxy=_proxy(self.base_url), response_class=_Response
+            )
         return self._session
 
 

@@ -213,7 +213,11 @@ def _legacy_token(text: object, value: object, top: object, index: int, endpoint
 
 
 def _with_top(text: str, logprob: float, top: list[tuple[str, float]]) -> Token:
-    """The top-1 is never below the token itself: vLLM's keys collide where several tokens decode to the same text."""
+    """The top-1 is never below the token itself: vLLM's keys collide where several tokens decode to the same text.
+
+    So a list that lacks the token that was written is no malformed reply: under greedy decoding the token is the top-1
+    (trap 3 of PROVIDERS), and a sampled one may rightly stand outside it.
+    """
     best = max(logprob, max(value for _, value in top))
     ranked = tuple(sorted(top, key=lambda item: -item[1])) if len(top) > 1 else ()
     return Token(text, logprob, best, 0, ranked)

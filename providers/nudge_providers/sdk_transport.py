@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from nudge_providers.errors import MalformedReply, NudgeError, UsageError
 from nudge_providers.http_errors import broke_off, cannot_connect, no_connection_in_time, tls_failed
 from nudge_providers.limits import Limits
+from nudge_providers.request_ids import HEADER
 from nudge_providers.retry import Disconnected
 from nudge_providers.transport import Incoming, Refine, Transport, no_refinement
 
@@ -49,11 +50,13 @@ class SdkTransport(Transport):
         self._closed = True
 
     @asynccontextmanager
-    async def _request(self, method: str, path: str, payload: Mapping[str, Any] | None) -> AsyncIterator[Incoming]:
+    async def _request(
+        self, method: str, path: str, payload: Mapping[str, Any] | None, request_id: str
+    ) -> AsyncIterator[Incoming]:
         self._check_open()
         if self._client.is_closed():
             raise UsageError(f"{self.endpoint}: its openai client is closed")
-        response = await self._send(method, path, payload)
+        response = await self._send(method, path, payload, request_id)
         try:
             async with aclosing(self._parts(response)) as parts:
                 yield Incoming(response.status_code, response.headers, parts)
@@ -61,7 +64,9 @@ class SdkTransport(Transport):
             with suppress(Exception):  # the connection may be broken already
                 await response.aclose()
 
-    async def _send(self, method: str, path: str, payload: Mapping[str, Any] | None) -> httpx2.Response:
+    async def _send(
+        self, method: str, path: str, payload: Mapping[str, Any] | None, request_id: str
+    ) -> httpx2.Response:
         """The reply, its body not read yet; of any status."""
         send = self._client.get if method == "GET" else self._client.post
         body = {} if method == "GET" else {"body": payload}
@@ -72,7 +77,7 @@ class SdkTransport(Transport):
                 cast_to=httpx2.Response,
                 stream=True,
                 stream_cls=AsyncStream[object],
-                options={"max_retries": 0, "follow_redirects": False},
+                options={"max_retries": 0, "follow_redirects": False, "headers": {HEADER: request_id}},
                 **body,
             )
         except APIStatusError as error:

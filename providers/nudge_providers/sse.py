@@ -17,6 +17,11 @@ class SseDecoder:
         self._rest = ""
         self._data: list[str] = []
 
+    @property
+    def held(self) -> int:
+        """Characters kept of an event that is not whole yet."""
+        return len(self._rest) + sum(map(len, self._data))
+
     def decode(self, chunk: bytes) -> list[str]:
         """The data of the events that this chunk completes."""
         text = self._rest + self._utf8.decode(chunk)

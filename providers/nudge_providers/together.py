@@ -61,7 +61,10 @@ class TogetherProvider(CompletionProvider):
             return super().stream_tokens(event, choice, parser)
         if not isinstance(token, Mapping):
             raise MalformedReply(self._endpoint, "token", f"is {describe(token)}, not an object")
-        if token.get("special") or not text:
+        special = token.get("special", False)
+        if not isinstance(special, bool):  # what is taken for true would lose text
+            raise MalformedReply(self._endpoint, "token.special", f"is {describe(special)}, not a boolean")
+        if special or not text:
             return ()  # special tokens never reach the text
         if not parser.greedy:
             raise CapabilityError(

@@ -21,10 +21,12 @@ from nudge_providers.errors import (
 )
 from nudge_providers.http_errors import error_for_status
 from nudge_providers.limits import CHARACTERS_A_TOKEN, Account, Limits, account
+from nudge_providers.request_ids import HEADER, RequestId
 from nudge_providers.retry import Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder
 
-MAX_REPLY_BYTES = 64 * 1024 * 1024
+MAX_REPLY_BYTES = 64 * 1024 * 1024  # of a reply or of a whole stream
+MAX_EVENT_SIZE = 1024 * 1024  # characters; an event is one token and at most a hundred others
 
 Refine = Callable[[EndpointError, Any], EndpointError]
 
@@ -80,10 +82,11 @@ class Transport(ABC):
 
     @abstractmethod
     def _request(
-        self, method: str, path: str, payload: Mapping[str, Any] | None
+        self, method: str, path: str, payload: Mapping[str, Any] | None, request_id: str
     ) -> AbstractAsyncContextManager[Incoming]:
         """One request and its reply, whatever its status; left early, it is cancelled. No redirect is followed.
 
+        `request_id` goes along as `x-request-id`. Left by a MalformedReply, a connection of ours is not used again.
         Calls `_check_open` first. Raises the classified errors of this package and no others.
         """
 
@@ -105,9 +108,9 @@ class Transport(ABC):
         Closing it closes the connection, which is how a server learns that nobody listens. Raises the classified
         errors; Disconnected when the stream breaks off or stalls.
         """
-        decoder = SseDecoder()
+        decoder, own, size = SseDecoder(), RequestId(self.endpoint), 0
         await self._limiter().admit(_tokens(payload))
-        async with self._begun(path, payload) as reply:
+        async with self._begun(path, payload, own) as reply:
             content_type = reply.headers.get("content-type", "").partition(";")[0].strip()
             if content_type.lower() != "text/event-stream":
                 raise MalformedReply(self.endpoint, f"{path} stream", f"comes as {printable(content_type, 40)}")
@@ -119,18 +122,23 @@ class Transport(ABC):
                     raise Disconnected(f"no data for {self._stall_timeout:g} s", endpoint=self.endpoint) from None
                 if not chunk:
                     raise Disconnected("the stream broke off", endpoint=self.endpoint)
+                size += len(chunk)
                 for data in self._decoded(decoder, chunk, path):
                     if data == "[DONE]":
                         return
-                    yield self._event(data, path)
+                    event = self._event(data, path)
+                    own.check_event(event)
+                    yield event
+                self._check_size(size, f"{path} stream")
 
     @asynccontextmanager
-    async def _begun(self, path: str, payload: Mapping[str, Any]) -> AsyncIterator[Incoming]:
+    async def _begun(self, path: str, payload: Mapping[str, Any], own: RequestId) -> AsyncIterator[Incoming]:
         """A stream that has begun. A busy server may let it wait, but not beyond the deadline."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self.deadline):
-                    reply = await stack.enter_async_context(self._request("POST", path, payload))
+                    reply = await stack.enter_async_context(self._request("POST", path, payload, own.sent))
+                    own.check(reply.headers.get(HEADER), HEADER)
                     self._limiter().learn(reply.headers)
                     if reply.status != 200:
                         raise self._error(reply.status, reply.headers, await self._read(reply, path))
@@ -158,28 +166,39 @@ class Transport(ABC):
             raise
 
     async def _attempt(self, method: str, path: str, payload: Mapping[str, Any] | None) -> Reply:
-        async with self._request(method, path, payload) as reply:
+        own = RequestId(self.endpoint)
+        async with self._request(method, path, payload, own.sent) as reply:
+            request_id = reply.headers.get(HEADER, "")
+            own.check(request_id, HEADER)
             self._limiter().learn(reply.headers)
             raw = await self._read(reply, path)
-        if reply.status != 200:
-            raise self._error(reply.status, reply.headers, raw)
-        return Reply(self._json(raw, path), reply.headers.get("x-request-id", ""))
+            if reply.status == 200:
+                data = self._json(raw, path)
+                own.check_event(data)
+                return Reply(data, request_id)
+        raise self._error(reply.status, reply.headers, raw)
 
     async def _read(self, reply: Incoming, path: str) -> bytes:
         parts: list[bytes] = []
         size = 0
         async for part in reply.parts:
             size += len(part)
-            if size > MAX_REPLY_BYTES:
-                raise MalformedReply(self.endpoint, f"{path} body", f"is larger than {MAX_REPLY_BYTES >> 20} MiB")
+            self._check_size(size, f"{path} body")
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def _check_size(self, size: int, what: str) -> None:
+        if size > MAX_REPLY_BYTES:
+            raise MalformedReply(self.endpoint, what, f"is larger than {MAX_REPLY_BYTES >> 20} MiB")
+
     def _decoded(self, decoder: SseDecoder, chunk: bytes, path: str) -> list[str]:
         try:
-            return decoder.decode(chunk)
+            events = decoder.decode(chunk)
         except UnicodeDecodeError:
             raise MalformedReply(self.endpoint, f"{path} stream", "is not UTF-8 text") from None
+        if decoder.held > MAX_EVENT_SIZE:  # held until it is whole, and looked through again with every chunk
+            raise MalformedReply(self.endpoint, f"{path} stream", "has an event without an end")
+        return events
 
     def _event(self, data: str, path: str) -> Any:
         """An event's JSON. An error may come inside a 200 stream, with the status it would have had in `code`."""

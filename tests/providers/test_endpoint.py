@@ -61,6 +61,7 @@ def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_from_a_file_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LLAMA_API_KEY")
     (tmp_path / "key").write_text("sk-planted\n", "utf-8")
     monkeypatch.setenv("LLAMA_API_KEY_FILE", str(tmp_path / "key"))
     provider: Any = make_provider(parse_endpoint("llamacpp@http://h:1"))

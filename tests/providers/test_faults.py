@@ -7,173 +7,52 @@ error class, within the deadline.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import trustme
 from aiohttp import web
 
-from nudge_providers import (
-    AuthenticationError,
-    CompletionRequest,
-    EndpointError,
-    MalformedReply,
-    RejectedError,
-    UnavailableError,
-)
+from nudge_providers import UnavailableError, transport
 from nudge_providers.completions import CompletionProvider
-from nudge_providers.standins import PROMPT_END, StandIn
+from nudge_providers.standins import StandIn
+from nudge_providers.transport import Incoming
 from nudge_providers.types import Token
+from tests.providers.faults import ASK, FAULTS, Fault, reset
 from tests.providers.test_dialects import ADAPTERS, NUDGER, adapter, standin_for
 
-ASK = CompletionRequest("Hi" + PROMPT_END, 12)
-Respond = Callable[[StandIn, web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """respond: what the server does instead. error: what it ends in, or None when one more try recovers it.
-
-    whole_error: the same, where only a stream can recover.
-    """
-
-    name: str
-    respond: Respond
-    error: type[EndpointError] | None = None
-    whole_error: type[EndpointError] | None = None
-
-
-def status(code: int, body: str = '{"error": {"message": "no"}}', **headers: str) -> Respond:
-    async def respond(standin: StandIn, request: web.Request, body_sent: dict[str, Any]) -> web.StreamResponse:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return web.Response(status=code, text=body, headers=named)
-
-    return respond
-
-
-async def reset(standin: StandIn, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Before the reply."""
-    assert request.transport
-    request.transport.close()
-    return web.Response()
-
-
-def partly(cut: Callable[[bytes], bytes]) -> Respond:
-    """A whole reply or stream, of which only a part is sent before the connection is closed."""
-
-    async def respond(standin: StandIn, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        sent = cut(wire(standin, body))
-        response = web.StreamResponse(headers={"content-type": content_type(body), "content-length": "100000"})
-        if body.get("stream"):
-            response = web.StreamResponse(headers={"content-type": content_type(body)})
-        await response.prepare(request)
-        await response.write(sent)
-        assert request.transport
-        request.transport.close()
-        return response
-
-    return respond
-
-
-def wire(standin: StandIn, body: dict[str, Any]) -> bytes:
-    """The bytes of a right reply or stream. Not escaped, so that a cut can fall inside a character."""
-    if not body.get("stream"):
-        return json.dumps(standin.reply(body), ensure_ascii=False).encode()
-    events = [json.dumps(event, ensure_ascii=False) for event in standin.events(body)]
-    return "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]).encode()
-
-
-def content_type(body: dict[str, Any]) -> str:
-    return "text/event-stream" if body.get("stream") else "application/json"
-
-
-def instead(change: Callable[[bytes], bytes]) -> Respond:
-    """The bytes of a right reply, changed."""
-
-    async def respond(standin: StandIn, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        return web.Response(body=change(wire(standin, body)), headers={"content-type": content_type(body)})
-
-    return respond
-
-
-async def stall(standin: StandIn, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Nothing more comes, until the client gives up. A whole reply may take its time, so that is at its deadline."""
-    response = web.StreamResponse(headers={"content-type": content_type(body)})
-    await response.prepare(request)
-    while request.transport and not request.transport.is_closing():
-        await asyncio.sleep(0.02)
-    return response
-
-
-def in_a_character(sent: bytes) -> bytes:
-    at = sent.index("🎉".encode())
-    return sent[: at + 2]
-
-
-def numbers(value: bytes) -> Callable[[bytes], bytes]:
-    """Every log-probability replaced."""
-    import re
-
-    def change(sent: bytes) -> bytes:
-        sent = re.sub(rb'"logprob": -[0-9.e-]+', b'"logprob": ' + value, sent)
-        return re.sub(rb'"token_logprobs": \[[^]]*\]', b'"token_logprobs": [' + value + b"]", sent)
-
-    return change
-
-
-FAULTS = [
-    Fault("reset before the body", reset),
-    Fault("cut inside the body", partly(lambda sent: sent[: len(sent) // 2])),
-    Fault("cut inside a character", partly(in_a_character)),
-    Fault("nothing at all", partly(lambda sent: b"")),
-    Fault("stalled", stall, None, UnavailableError),
-    *(Fault(str(code), status(code)) for code in (408, 409, 425, 429, 500, 502, 503, 504)),
-    Fault("429 retry-after seconds", status(429, retry_after="0.05")),
-    Fault("429 retry-after date", status(429, retry_after=formatdate(0, usegmt=True))),
-    Fault("429 retry-after-ms", status(429, retry_after_ms="50")),
-    Fault("429 x-ratelimit-reset", status(429, x_ratelimit_reset="0.05")),
-    Fault("HTML error page", status(502, "<html><body>Bad gateway</body></html>")),
-    Fault("HTML page for a reply", status(200, "<html><body>Welcome</body></html>"), MalformedReply),
-    Fault("401", status(401), AuthenticationError),
-    Fault("402", status(402), AuthenticationError),
-    Fault("400", status(400), RejectedError),
-    Fault("redirect", status(307, "", location="http://127.0.0.1:9/elsewhere"), RejectedError),
-    Fault("invalid JSON", instead(lambda sent: sent.replace(b'"choices":', b'"choices"')), MalformedReply),
-    Fault(
-        "JSON of another kind",
-        instead(lambda sent: b"data: [1]\n\n" if sent.startswith(b"data") else b"[1]"),
-        MalformedReply,
-    ),
-    Fault("logprobs null", instead(numbers(b"null")), MalformedReply),
-    Fault("logprobs positive", instead(numbers(b"0.7")), MalformedReply),
-    Fault("logprobs NaN", instead(numbers(b"NaN")), MalformedReply),
-    Fault("logprobs short", instead(lambda sent: numbers(b"")(sent)), MalformedReply),
-    Fault("text changed", instead(lambda sent: sent.replace(b'"text": "', b'"text": "?', 1)), MalformedReply),
-]
 MATRIX: dict[tuple[str, str], str] = {}
 
 
-async def ask(provider: CompletionProvider, streamed: bool) -> str:
+def cell(name: str, dialect: str, streamed: bool) -> tuple[str, str]:
+    return name, f"{dialect} {'streamed' if streamed else 'whole'}"
+
+
+async def ask(provider: CompletionProvider, streamed: bool) -> list[Token]:
     if not streamed:
-        return (await provider.complete(ASK)).text
-    return "".join([item.text async for item in provider.stream(ASK) if isinstance(item, Token)])
+        return list((await provider.complete(ASK)).tokens)
+    return [item async for item in provider.stream(ASK) if isinstance(item, Token)]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("dialect", ADAPTERS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-async def test_fault(fault: Fault, dialect: str, streamed: bool) -> None:
+async def test_fault(fault: Fault, dialect: str, streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 2**20)
+    monkeypatch.setattr(transport, "MAX_EVENT_SIZE", 2**16)
     standin = await standin_for(dialect, NUDGER).start()
     provider = adapter(dialect, standin.url, 8)
     provider._http._stall_timeout = 0.3
-    right = (await provider.complete(ASK)).text
+    right = await ask(provider, streamed)
     expected = fault.error if streamed else fault.error or fault.whole_error
     if expected is UnavailableError:
         provider._http.deadline = 0.5
-    assert "🎉" in right
+    assert any("🎉" in token.text for token in right)
     done = 0
 
     async def once(request: web.Request, body: dict[str, Any]) -> web.StreamResponse | None:
@@ -182,26 +61,138 @@ async def test_fault(fault: Fault, dialect: str, streamed: bool) -> None:
         return await fault.respond(standin, request, body) if done == 1 or expected else None
 
     standin.fault = once
-    cell = (fault.name, f"{dialect} {'streamed' if streamed else 'whole'}")
     try:
         if expected is None:
-            assert await ask(provider, streamed) == right
-            assert done == 2
-            MATRIX[cell] = "recovered"
+            found = await ask(provider, streamed)
+            assert [token._replace(top=()) for token in found] == [token._replace(top=()) for token in right]
+            assert done == fault.tries
+            MATRIX[cell(fault.name, dialect, streamed)] = "recovered" if done > 1 else "right at once"
         else:
-            with pytest.raises(expected) as caught:
-                await ask(provider, streamed)
-            MATRIX[cell] = type(caught.value).__name__
+            async with asyncio.timeout(10):
+                with pytest.raises(expected, match=fault.says) as caught:
+                    await ask(provider, streamed)
+            MATRIX[cell(fault.name, dialect, streamed)] = type(caught.value).__name__
     finally:
         await provider.aclose()
         await standin.stop()
 
 
-def test_the_matrix_has_no_empty_cell(request: pytest.FixtureRequest) -> None:
+# Faults on the way to a server, before it has read a word
+
+
+@dataclass
+class Way:
+    """A server and the way to it. tries: requests that were tried since the way was broken."""
+
+    standin: StandIn
+    provider: CompletionProvider
+    tries: int = 0
+
+    def count(self, then: Callable[[], Awaitable[Any]] | None = None) -> None:
+        """Count the tries from now on; the first that fails is followed by `then`."""
+        http = self.provider._http
+        request = http._request
+
+        @asynccontextmanager
+        async def counted(*args: Any) -> AsyncIterator[Incoming]:
+            self.tries += 1
+            try:
+                async with request(*args) as reply:
+                    yield reply
+            except UnavailableError:
+                if then and self.tries == 1:
+                    await then()
+                raise
+
+        http._request = counted  # type: ignore[method-assign, assignment]
+
+
+async def refused(way: Way) -> None:
+    await way.standin.stop()
+    way.provider._http.deadline = 0.5
+    way.count()
+
+
+async def refused_until_it_is_up(way: Way) -> None:
+    await way.standin.stop()
+    port = urlsplit(way.standin.url).port
+    assert port
+    way.count(then=lambda: way.standin.start(port=port))
+
+
+async def stale(way: Way) -> None:
+    """The server has dropped its idle connections, and the client has had no time to see it."""
+    idle = [connection for connection in way.standin.connections if not connection.is_closing()]
+    assert idle
+    for connection in idle:
+        reset(connection)
+    way.count()
+
+
+WAYS: dict[str, tuple[Callable[[Way], Awaitable[None]], str | None]] = {
+    "connection refused": (refused, "cannot connect: Connection refused"),
+    "refused, then up": (refused_until_it_is_up, None),
+    "stale keep-alive": (stale, None),
+}
+CERTIFICATE = "certificate unknown"
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("dialect", ADAPTERS)
+@pytest.mark.parametrize("name", WAYS)
+async def test_fault_on_the_way(name: str, dialect: str, streamed: bool) -> None:
+    breaks, error = WAYS[name]
+    standin = await standin_for(dialect, NUDGER).start()
+    provider = adapter(dialect, standin.url, 8)
+    right = await ask(provider, streamed)
+    if streamed:
+        await ask(provider, False)  # a whole reply leaves its connection behind
+    way = Way(standin, provider)
+    await breaks(way)
+    try:
+        if error:
+            async with asyncio.timeout(5):
+                with pytest.raises(UnavailableError, match=error):
+                    await ask(provider, streamed)
+        else:
+            assert await ask(provider, streamed) == right
+            assert way.tries == 2
+        MATRIX[cell(name, dialect, streamed)] = "UnavailableError" if error else "recovered"
+    finally:
+        await provider.aclose()
+        await standin.stop()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("dialect", ADAPTERS)
+async def test_a_certificate_that_does_not_verify(dialect: str, streamed: bool) -> None:
+    """It will not verify the next time either: one try, however long the deadline."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    standin = await standin_for(dialect, NUDGER).start(tls=tls)
+    assert standin.url.startswith("https://127.0.0.1:")
+    way = Way(standin, adapter(dialect, standin.url, 60))
+    way.count()
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(UnavailableError, match="the TLS connection failed") as caught:
+                await ask(way.provider, streamed)
+        assert "certificate" in str(caught.value)
+        assert way.tries == 1
+        assert not standin.bodies
+        MATRIX[cell(CERTIFICATE, dialect, streamed)] = "UnavailableError"
+    finally:
+        await way.provider.aclose()
+        await standin.stop()
+
+
+def test_the_matrix_has_no_empty_cell() -> None:
     columns = [f"{dialect} {way}" for dialect in ADAPTERS for way in ("whole", "streamed")]
-    if len(MATRIX) < len(FAULTS):
+    rows = [*(fault.name for fault in FAULTS), *WAYS, CERTIFICATE]
+    if len(MATRIX) < len(rows):
         pytest.skip("the faults ran elsewhere")
-    width = max(len(fault.name) for fault in FAULTS)
-    print("\n" + " " * width, *(f"{column:20}" for column in columns))
-    for fault in FAULTS:
-        print(f"{fault.name:{width}}", *(f"{MATRIX[fault.name, column]:20}" for column in columns))
+    width = max(map(len, rows))
+    print("\n" + " " * width, *(f"{column:22}" for column in columns))
+    for row in rows:
+        print(f"{row:{width}}", *(f"{MATRIX[row, column]:22}" for column in columns))
+    assert len(MATRIX) == len(rows) * len(columns)

@@ -10,14 +10,10 @@ from typing import Any
 import pytest
 
 from nudge_providers import CapabilityError, MalformedReply
-from nudge_providers.completions import CompletionProvider
-from nudge_providers.endpoint import parse_endpoint
-from nudge_providers.registry import make_provider
-from nudge_providers.standins import StandIn
 from nudge_providers.transport import Reply
-from nudge_providers.types import Capabilities, Completion
-from tests.providers.test_dialects import DIALECTS, NUDGER
-from tests.providers.test_faults import ASK
+from nudge_providers.types import Capabilities, Completion, StreamEnd, Token
+from tests.providers.faults import ASK
+from tests.providers.test_dialects import ADAPTERS, NUDGER, adapter, standin_for
 
 ROUNDS = 10_000
 STRANGE: list[Any] = [
@@ -55,7 +51,7 @@ def mutate(value: Any, dice: random.Random) -> Any:
     for _ in range(dice.randint(1, 3)):
         choice = dice.choice(places(value) or [()])
         if not choice:
-            return dice.choice(STRANGE)
+            return copy.deepcopy(dice.choice(STRANGE))
         *way, last = choice
         place = value
         for step in way:
@@ -68,7 +64,7 @@ def mutate(value: Any, dice: random.Random) -> Any:
         elif kind == 2 and isinstance(place[last], str):
             place[last] = dice.choice([place[last][:-1], place[last] + "?", place[last][::-1]])
         else:
-            place[last] = dice.choice(STRANGE)
+            place[last] = copy.deepcopy(dice.choice(STRANGE))  # not the list's own: it could come to hold itself
     return value
 
 
@@ -79,21 +75,20 @@ def flip(raw: bytes, dice: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+async def facts() -> Capabilities:
+    return Capabilities()
+
+
+@pytest.mark.parametrize("dialect", ADAPTERS)
 async def test_mutated_replies(dialect: str) -> None:
-    kind, spec = DIALECTS[dialect]
-    standin: StandIn = kind(NUDGER)
-    provider: Any = make_provider(parse_endpoint(spec.format(url="http://127.0.0.1:9")))
-    assert isinstance(provider, CompletionProvider)
+    standin = standin_for(dialect, NUDGER)
+    provider: Any = adapter(dialect, "http://127.0.0.1:9", 5)
     body = {"prompt": ASK.prompt, "max_tokens": ASK.max_tokens}
     right = standin.reply(body)
     text = right["choices"][0]["text"]
     raw = json.dumps(right, ensure_ascii=False).encode()
     known = {token.text for token in standin.generate(body).tokens}
     dice = random.Random(dialect)
-
-    async def facts() -> Capabilities:
-        return Capabilities()
 
     provider.capabilities = facts
     seen = {"right": 0, "refused": 0, "without logprobs": 0}
@@ -126,3 +121,55 @@ async def test_mutated_replies(dialect: str) -> None:
         seen["right"] += 1
     assert seen["refused"] > 1000
     assert seen["right"] > 1000
+    await provider.aclose()
+
+
+@pytest.mark.parametrize("dialect", ADAPTERS)
+async def test_mutated_streams(dialect: str) -> None:
+    """One event of a stream is changed."""
+    standin = standin_for(dialect, NUDGER)
+    provider: Any = adapter(dialect, "http://127.0.0.1:9", 5)
+    provider.capabilities = facts
+    body = {"prompt": ASK.prompt, "max_tokens": ASK.max_tokens, "stream_options": {"include_usage": True}}
+    right = standin.events(body)
+    dice = random.Random(dialect)
+    seen = {"right": 0, "refused": 0}
+    for _ in range(ROUNDS // 5):
+        changed = copy.deepcopy(right)
+        at = dice.randrange(len(changed))
+        changed[at] = mutate(changed[at], dice)
+
+        async def events(path: str, payload: Any, changed: Any = changed) -> Any:
+            for event in changed:
+                yield event
+
+        provider._http.events = events
+        got = ""
+        try:
+            async for item in provider.stream(ASK):
+                if isinstance(item, StreamEnd):
+                    break
+                if isinstance(item, Token):
+                    assert item.logprob <= item.top_logprob <= 0
+                    got += item.text
+        except (MalformedReply, CapabilityError):
+            seen["refused"] += 1
+        else:
+            seen["right"] += 1
+        sent = "".join(texts(changed))
+        assert sent.startswith(got), "no text but what the events say"
+    assert seen["refused"] > ROUNDS // 50
+    assert seen["right"] > ROUNDS // 50
+    await provider.aclose()
+
+
+def texts(events: list[Any]) -> Any:
+    """The texts of a stream, as far as its events have any."""
+    for event in events:
+        try:
+            text = event["choices"][0]["text"]
+            special = event.get("token", {}).get("special") is True  # Together's: no part of the answer
+        except (KeyError, IndexError, TypeError, AttributeError):
+            continue
+        if isinstance(text, str) and not special:
+            yield text

@@ -126,7 +126,7 @@ async def test_the_sdk_does_not_try_again_by_itself(standin: StandIn) -> None:
 
 
 async def test_an_azure_client_asks_its_deployment() -> None:
-    standin = VllmStandIn(NUDGER)
+    standin = VllmStandIn(NUDGER, name="my-base")
     seen: list[web.Request] = []
 
     async def deployment(request: web.Request) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 
+from nudge_providers.request_ids import HEADER
 from nudge_providers.standins.toys import Model, Written, spelled
 
 PROMPT_END = "<|answer|>"
@@ -53,10 +55,12 @@ class ToyServer(ABC):
     fault: called before each completion with the request and its body; a response of its own goes out instead.
     logprobs: False leaves them null. adds_bos: whether prompts are given a BOS. window: context length, in characters.
     by_bytes: whether characters beyond ASCII have several byte-tokens. topics: the first of them that stands in a
-    prompt is told to the model, so that different questions have different answers.
+    prompt is told to the model, so that different questions have different answers. name: of the model that is served.
     """
 
     path = "/v1/completions"
+    json_type = "application/json"
+    stream_type = "text/event-stream"
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class ToyServer(ABC):
         by_bytes: bool = False,
         latency: Latency | None = None,
         topics: Sequence[str] = (),
+        name: str = "toy",
     ) -> None:
         self.model = model
         self.adds_bos = adds_bos
@@ -76,6 +81,7 @@ class ToyServer(ABC):
         self.by_bytes = by_bytes
         self.latency = latency or Latency()
         self.topics = topics
+        self.name = name
         self.fault: Fault | None = None
         self.bodies: list[dict[str, Any]] = []
         self.connections: set[Any] = set()
@@ -94,20 +100,28 @@ class ToyServer(ABC):
     def events(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """What it streams: an event a token, then whatever ends its streams."""
 
-    def too_long(self, size: int) -> web.Response | None:
-        """What it answers to a prompt of `size` tokens, when that is too long."""
+    def refusal(self, body: dict[str, Any]) -> web.Response | None:
+        """What it answers to a request that it refuses."""
         return None
 
-    async def start(self, *, port: int = 0, **options: Any) -> ToyServer:
-        """Listen on 127.0.0.1; `url` is set then."""
+    def signed(self, data: dict[str, Any], request_id: str) -> dict[str, Any]:
+        """A reply or an event with the id that belongs to the request."""
+        return data
+
+    def json(self, data: Any, status: int = 200) -> web.Response:
+        """A reply, written as the real servers write it."""
+        return web.Response(body=compact(data), status=status, headers={"content-type": self.json_type})
+
+    async def start(self, *, port: int = 0, tls: ssl.SSLContext | None = None, **options: Any) -> ToyServer:
+        """Listen on 127.0.0.1; `url` is set then. tls: with the certificate to show."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post(self.path, self._complete)
         self.routes(app.router)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, **options)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=tls).start()
         host, bound = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{bound}"
+        self.url = f"{'https' if tls else 'http'}://{host}:{bound}"
         return self
 
     async def stop(self) -> None:
@@ -141,23 +155,24 @@ class ToyServer(ABC):
         self.connections.add(request.transport)
         if self.fault and (response := await self.fault(request, body)) is not None:
             return response
-        if (refusal := self.too_long(len(body["prompt"]))) is not None:
+        if (refusal := self.refusal(body)) is not None:
             return refusal
         began = asyncio.get_running_loop().time() + self.latency.round_trip + self._reading(body)
         if body.get("stream"):
             return await self._stream(request, body, began)
         reply = self.reply(body)
         await _until(began + self.latency.token * (reply["usage"]["completion_tokens"] - 1))
-        return web.json_response(reply)
+        return self.json(self.signed(reply, request.headers.get(HEADER, "")))
 
     async def _stream(self, request: web.Request, body: dict[str, Any], began: float) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        response = web.StreamResponse(headers={"content-type": self.stream_type})
         await response.prepare(request)
-        for number, event in enumerate([*self.events(body), "[DONE]"]):
+        request_id = request.headers.get(HEADER, "")
+        events = [compact(self.signed(event, request_id)) for event in self.events(body)]
+        for number, data in enumerate([*events, b"[DONE]"]):
             await _until(began + self.latency.token * min(number, body["max_tokens"] - 1))
-            data = event if isinstance(event, str) else json.dumps(event)
             try:
-                await response.write(f"data: {data}\n\n".encode())
+                await response.write(b"data: " + data + b"\n\n")
             except ConnectionError:  # nobody listens any more
                 return response
         with suppress(ConnectionError):
@@ -168,6 +183,11 @@ class ToyServer(ABC):
         """Seconds until the first token."""
         scored = len(body["prompt"]) / 4 if body.get("echo") else 0
         return self.latency.first + scored * self.latency.prompt_token
+
+
+def compact(data: Any) -> bytes:
+    """JSON without spaces, in UTF-8."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def _until(moment: float) -> None:

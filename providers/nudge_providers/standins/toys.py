@@ -94,6 +94,11 @@ def spelled(token: str, probability: float, *, by_bytes: bool) -> list[Written]:
     return found
 
 
+def ranked(token: str, probability: float, number: int) -> list[tuple[str, float]]:
+    """The `number` most probable tokens where a toy model writes `token`, best first: made-up ones behind it."""
+    return [(token, probability), *((f" ~{rank}", probability / 2**rank) for rank in range(1, number))][:number]
+
+
 def _dice(seed: int, text: str) -> tuple[float, float, float, float]:
     """Four numbers in [0, 1), always the same for a seed and a text."""
     digest = hashlib.blake2b(f"{seed}|{text}".encode(), digest_size=16).digest()
