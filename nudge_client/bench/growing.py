@@ -89,7 +89,7 @@ class Growing:
             text=self.text,
             finish_reason=self.finish or "length",
             answer_tokens=len(self.tokens),
-            seconds=round(time.perf_counter() - self._begun, 3),
+            seconds=round(time.perf_counter() - self._begun, 6),
             first_token_seconds=round(self._first, 3) if self._first is not None and self.text else None,
             models={model: self._stats(model, ledger) for model, ledger in ledgers.items()},
         )

@@ -20,8 +20,14 @@ ROUNDING = 1e-3
 FINISHES: Mapping[str, Finish] = {"stop": "stop", "eos": "stop", "length": "length"}
 
 
-def number(value: object, endpoint: str, field: str) -> float:
-    """A log-probability: a finite number <= 0, or a MalformedReply that names the field."""
+def number(value: object, endpoint: str, field: str, *places: int) -> float:
+    """A log-probability: a finite number <= 0, or a MalformedReply that names the field.
+
+    places: fill the `{}` of the field's name, which is only spelled out when something is wrong with it.
+    """
+    if type(value) is float and -math.inf < value <= 0:
+        return value
+    field = field.format(*places)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise MalformedReply(endpoint, field, f"is {describe(value)}, not a number")
     if math.isnan(value) or value == math.inf:
@@ -48,8 +54,11 @@ def is_text(text: str) -> bool:
     return True
 
 
-def string(value: object, endpoint: str, field: str) -> str:
-    """A string of whole characters, or a MalformedReply that names the field."""
+def string(value: object, endpoint: str, field: str, *places: int) -> str:
+    """A string of whole characters, or a MalformedReply that names the field. places: as for `number`."""
+    if type(value) is str and value.isascii():
+        return value
+    field = field.format(*places)
     if not isinstance(value, str):
         raise MalformedReply(endpoint, field, f"is {describe(value)}, not a string")
     if not is_text(value):
@@ -150,27 +159,28 @@ def _content(content: object, endpoint: str) -> list[Token]:
     """Chat-style: `[{token, logprob, top_logprobs: [{token, logprob}, …]}, …]`."""
     if not isinstance(content, list):
         raise MalformedReply(endpoint, "logprobs.content", f"is {describe(content)}, not a list")
-    return [_content_token(entry, f"logprobs.content[{index}]", endpoint) for index, entry in enumerate(content)]
+    return [_content_token(entry, index, endpoint) for index, entry in enumerate(content)]
 
 
-def _content_token(entry: object, field: str, endpoint: str) -> Token:
+def _content_token(entry: object, index: int, endpoint: str) -> Token:
     if not isinstance(entry, dict):
-        raise MalformedReply(endpoint, field, f"is {describe(entry)}, not an object")
-    text = string(entry.get("token"), endpoint, f"{field}.token")
-    logprob = number(entry.get("logprob"), endpoint, f"{field}.logprob")
+        raise MalformedReply(endpoint, f"logprobs.content[{index}]", f"is {describe(entry)}, not an object")
+    text = string(entry.get("token"), endpoint, "logprobs.content[{}].token", index)
+    logprob = number(entry.get("logprob"), endpoint, "logprobs.content[{}].logprob", index)
     listed = entry.get("top_logprobs")
     if not isinstance(listed, list) or not listed:
-        raise MalformedReply(endpoint, f"{field}.top_logprobs", "does not list the most probable token")
-    top: list[tuple[str, float]] = []
-    for rank, item in enumerate(listed):
-        place = f"{field}.top_logprobs[{rank}]"
-        if not isinstance(item, dict):
-            raise MalformedReply(endpoint, place, f"is {describe(item)}, not an object")
-        name = item.get("token")
-        if not isinstance(name, str):
-            raise MalformedReply(endpoint, f"{place}.token", f"is {describe(name)}, not a string")
-        top.append((name, number(item.get("logprob"), endpoint, f"{place}.logprob")))
-    return _with_top(text, logprob, top)
+        field = f"logprobs.content[{index}].top_logprobs"
+        raise MalformedReply(endpoint, field, "does not list the most probable token")
+    return _with_top(text, logprob, [_listed(item, index, rank, endpoint) for rank, item in enumerate(listed)])
+
+
+def _listed(item: object, index: int, rank: int, endpoint: str) -> tuple[str, float]:
+    """One of the most probable tokens. Its name may be part of a character, and is only shown."""
+    name = item.get("token") if isinstance(item, dict) else None
+    if not isinstance(item, dict) or not isinstance(name, str):
+        field = f"logprobs.content[{index}].top_logprobs[{rank}]"
+        raise MalformedReply(endpoint, field, "is not an object with the text of a token")
+    return name, number(item.get("logprob"), endpoint, "logprobs.content[{}].top_logprobs[{}].logprob", index, rank)
 
 
 def _legacy(logprobs: Mapping[str, Any], endpoint: str, *, greedy: bool) -> list[Token]:
@@ -196,8 +206,8 @@ def _legacy(logprobs: Mapping[str, Any], endpoint: str, *, greedy: bool) -> list
 
 
 def _legacy_token(text: object, value: object, top: object, index: int, endpoint: str, *, greedy: bool) -> Token:
-    name = string(text, endpoint, f"logprobs.tokens[{index}]")
-    logprob = number(value, endpoint, f"logprobs.token_logprobs[{index}]")
+    name = string(text, endpoint, "logprobs.tokens[{}]", index)
+    logprob = number(value, endpoint, "logprobs.token_logprobs[{}]", index)
     if top is None or top == {}:
         if not greedy:
             raise CapabilityError(
@@ -208,8 +218,8 @@ def _legacy_token(text: object, value: object, top: object, index: int, endpoint
         return Token(name, logprob, logprob)
     if not isinstance(top, dict):
         raise MalformedReply(endpoint, f"logprobs.top_logprobs[{index}]", f"is {describe(top)}, not an object")
-    field = f"logprobs.top_logprobs[{index}]"
-    return _with_top(name, logprob, [(key, number(item, endpoint, field)) for key, item in top.items()])
+    field = "logprobs.top_logprobs[{}]"
+    return _with_top(name, logprob, [(key, number(item, endpoint, field, index)) for key, item in top.items()])
 
 
 def _with_top(text: str, logprob: float, top: list[tuple[str, float]]) -> Token:
@@ -218,6 +228,8 @@ def _with_top(text: str, logprob: float, top: list[tuple[str, float]]) -> Token:
     So a list that lacks the token that was written is no malformed reply: under greedy decoding the token is the top-1
     (trap 3 of PROVIDERS), and a sampled one may rightly stand outside it.
     """
+    if len(top) == 1:
+        return Token(text, logprob, max(logprob, top[0][1]))
     best = max(logprob, max(value for _, value in top))
-    ranked = tuple(sorted(top, key=lambda item: -item[1])) if len(top) > 1 else ()
+    ranked = tuple(sorted(top, key=lambda item: -item[1]))
     return Token(text, logprob, best, 0, ranked)
