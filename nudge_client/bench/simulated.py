@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -82,6 +82,14 @@ async def simulated_pair(name: str, prompts: Sequence[str], *, length: int) -> A
         "toys": {"uncertainty": UNCERTAINTY, "inside": INSIDE, "agreement": AGREEMENT, "length": length},
         "topics": list(prompts),
     }
+    async with stand_ins(pair) as urls:
+        endpoints = {author: f"{profile.dialect}@{urls[author]}" for author in ("base", "nudger")}
+        yield {**endpoints, "form": "plain", "answer_start": PROMPT_END, "template": "server"}
+
+
+@asynccontextmanager
+async def stand_ins(pair: Mapping[str, Any]) -> AsyncIterator[dict[str, str]]:
+    """Urls of a pair of stand-ins in a process of their own; see `standins.serve` for `pair`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "nudge_providers.standins.serve", json.dumps(pair)),
         stdin=asyncio.subprocess.PIPE,
@@ -92,10 +100,8 @@ async def simulated_pair(name: str, prompts: Sequence[str], *, length: int) -> A
         line = await process.stdout.readline()
         if not line:
             raise UnavailableError("the stand-in servers did not start")
-        urls = json.loads(line)
-        endpoints = {author: f"{profile.dialect}@{urls[author]}" for author in ("base", "nudger")}
-        yield {**endpoints, "form": "plain", "answer_start": PROMPT_END, "template": "server"}
+        yield json.loads(line)
     finally:
         if process.returncode is None:
             process.terminate()
-        await process.wait()
+        await process.communicate()

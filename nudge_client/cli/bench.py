@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--methods", metavar="LIST", help="Separated by commas; 'all' for every one.")
 @click.option("--simulate", metavar="PROFILE", help="Stand-ins instead: home, datacenter, hosted-70b or far.")
 @click.option("--small-base", metavar="ENDPOINT", help="The nudger before its alignment, for proxy tuning.")
+@click.option("--client", "client_cost", is_flag=True, help="Measure this client's own cost instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as an object.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with pictures, which opens from disk.")
 @setting_options
@@ -32,6 +33,7 @@ def bench(
     methods: str | None,
     simulate: str | None,
     small_base: str | None,
+    client_cost: bool,
     as_json: bool,
     html: Path | None,
     config: Path | None,
@@ -44,6 +46,9 @@ def bench(
     """
     import asyncio
 
+    if client_cost:
+        _client_cost(repeats, as_json)
+        return
     from nudge_client.bench.methods import DEFAULT, METHODS, checked_methods
     from nudge_client.cli.input import read_prompts
     from nudge_client.config import load_config
@@ -70,6 +75,29 @@ def bench(
     from nudge_client.bench.table import show
 
     show(result, Console(highlight=False))
+
+
+def _client_cost(repeats: int, as_json: bool) -> None:
+    import asyncio
+
+    from nudge_client.bench.overhead import overhead
+
+    result = asyncio.run(overhead(repeats, answers=1000))
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+        return
+    calls, crowd = result["milliseconds"], result["crowd"]
+    for name, spent in calls.items():
+        raw = calls["raw stream" if "stream" in name else "raw call"]["median"]
+        spread = f"{spent['low']:.3f} to {spent['high']:.3f}"
+        click.echo(
+            f"{name:24}{spent['median']:7.3f} ms of processor time ({spread})  {spent['median'] / raw:5.2f} × raw"
+        )
+    click.echo(
+        f"{crowd['answers']} answers at once: {crowd['seconds']:.1f} s, {crowd['requests_per_second']:.0f} requests/s, "
+        f"{crowd['milliseconds_per_request']:.2f} ms of processor time a request, "
+        f"{crowd['milliseconds_per_streamed_token']:.3f} ms a streamed token, {crowd['peak_megabytes']:.0f} MB at most"
+    )
 
 
 async def _run(

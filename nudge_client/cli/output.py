@@ -54,6 +54,8 @@ def summary(answer: Answer) -> str:
     parts = [
         f"{stats.answer_tokens} tokens",
         f"{stats.nudge_ratio:.0%} nudged",
+        f"{stats.verified_tokens} verified" if stats.verified_tokens else "",
+        answer.plan,
         f"{base.requests} base + {stats.nudger.requests} nudger requests",
         f"{discarded:.0%} of base tokens discarded",
         f"{stats.seconds:.1f} s",

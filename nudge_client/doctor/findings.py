@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """One endpoint. plan: how answers will be fetched from it, None when it cannot be used."""
+    """One endpoint. plan: how a base model's tokens are best fetched from it, None when it cannot be used."""
 
     endpoint: str
     findings: dict[str, Finding] = field(default_factory=dict)
@@ -50,7 +50,14 @@ class Report:
 
     @property
     def plan(self) -> str | None:
-        return "chunked" if self.usable else None
+        if not self.usable:
+            return None
+        if self._is_fine("prompt_logprobs"):
+            return "verified"
+        return "streaming" if self._is_fine("streaming_logprobs") else "chunked"
+
+    def _is_fine(self, name: str) -> bool:
+        return name in self.findings and self.findings[name].verdict == "fine"
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; what could not be asked is `unknown`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nudge_client import NudgeClient, UsageError
+from nudge_client.bench import overhead
 from nudge_client.bench.methods import BASE, METHODS, checked_methods
 from nudge_client.bench.runner import Bench, bound, setting, spread
 from nudge_client.bench.simulated import PROFILES, profile_named, simulated_pair, told
@@ -142,3 +143,16 @@ def test_bad_input(here: Path, capfd: pytest.CaptureFixture[str], arguments: lis
 
 def test_every_method_is_told_in_the_help() -> None:
     assert METHODS[0] == BASE
+
+
+async def test_the_clients_own_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overhead, "CALLS", 3)
+    found = await overhead.overhead(repeats=2, answers=5)
+    spent = found["milliseconds"]
+    assert list(spent) == [
+        *("raw call", "call", "openai client's call"),
+        *("raw stream", "stream", "openai client's stream"),
+    ]
+    assert all(0 < one["low"] <= one["median"] <= one["high"] for one in spent.values())
+    assert found["crowd"]["answers"] == 5
+    assert found["crowd"]["requests_per_second"] > 0

@@ -41,7 +41,7 @@ def verdicts(report: Report) -> dict[str, str]:
 async def test_every_question_is_asked() -> None:
     report = await examined(StandIn(TOY), "llamacpp@{url}")
     assert tuple(report.findings) == NAMES
-    assert (report.usable, report.plan) == (True, "chunked")
+    assert (report.usable, report.plan) == (True, "streaming")
 
 
 async def test_without_logprobs() -> None:
@@ -165,7 +165,7 @@ def test_the_real_pair(kept_pair: None, here: Path) -> None:
         assert (found["logprobs"], found["max_top_logprobs"], found["raw_logprobs"]) == (True, 20, True)
         assert (found["prompt_logprobs"], found["streaming_logprobs"]) == (False, True)
         assert (found["context_length"], found["prefix_cache"]) == (4096, True)
-        assert (report["usable"], report["plan"]) == (True, "chunked")
+        assert (report["usable"], report["plan"]) == (True, "streaming")
     assert base["findings"]["bos"]["value"] == "<bos>"
     assert nudger["findings"]["eos"]["verdict"] == "fine"
     assert base["findings"]["eos"]["verdict"] == "degraded"
