@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from nudge_client.answer import Stats
 from nudge_client.bench.methods import BASE, Sample, sample
 from nudge_client.client import NudgeClient
 from nudge_client.planning import PAPER_CHUNK
@@ -55,12 +56,16 @@ class Bench:
 
     async def sweep(self) -> list[dict[str, float]]:
         """Discarded base tokens at several L, with the paper's bound (ALGORITHM): L·r / (1 − r + L·r)."""
+        turns = asyncio.Semaphore(self.at_once)
+
+        async def in_chunks(prompt: str, chunk: int) -> Stats:
+            async with turns:
+                return (await self.client.generate(prompt, plan="chunked", chunk=chunk)).stats
+
         rows = []
         for chunk in SWEPT:
             self.progress(f"chunks of {chunk}")
-            done = [
-                (await self.client.generate(prompt, plan="chunked", chunk=chunk)).stats for prompt in self.prompts[:5]
-            ]
+            done = await asyncio.gather(*(in_chunks(prompt, chunk) for prompt in self.prompts[: max(5, self.at_once)]))
             written = sum(stats.base.completion_tokens for stats in done)
             share = sum(stats.nudged_tokens for stats in done) / max(1, sum(stats.answer_tokens for stats in done))
             lost = sum(stats.base.discarded_tokens for stats in done) / max(1, written)

@@ -123,7 +123,7 @@ class Streaming:
                 if isinstance(event, Ask):
                     self._reached = event.after
                     source = self.base if event.author == "base" else self.nudger
-                    reply = await source.next_token(event)
+                    reply = await source.next_token(event, speculative=True)
                 elif isinstance(event, Hint) and event.author == "nudger" and self._overlap != "eager":
                     self.base.hang_up()  # it was cut
         except (EndpointError, StopIteration):

@@ -27,7 +27,6 @@ class Live:
         self.ordinal = ordinal
         self.entry = entry
         self.open = True
-        self.asked = not entry.speculative
         self.settled = False
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
@@ -37,8 +36,8 @@ class StreamSource:
     """One model for one answer, asked by streams that grow what is known of it.
 
     prompt: that model's own prompt, to which the answer is joined. pace: of this model, shared by a client's answers.
-    An endpoint that cannot stream log-probabilities is asked in chunks instead. Raises the provider's errors, and only
-    for what was asked: a speculative stream that fails is forgotten.
+    An endpoint that cannot stream log-probabilities is asked in chunks instead. A scout and a decoder may ask at once.
+    Raises the provider's errors.
     """
 
     def __init__(self, provider: Provider, prompt: str, *, author: Author, sampling: Sampling, pace: Pace) -> None:
@@ -56,8 +55,8 @@ class StreamSource:
         self._asked = 0  # length of the answer at the latest question
         self.news = asyncio.Event()  # set by whatever arrives, and then replaced
 
-    async def next_token(self, ask: Ask) -> Token | End:
-        """The token after the answer: known, on its way, or asked for now."""
+    async def next_token(self, ask: Ask, *, speculative: bool = False) -> Token | End:
+        """The token after the answer: known, on its way, or asked for now. speculative: by a scout."""
         want, cut = ask.want, False
         self._asked = len(ask.after)
         while True:
@@ -65,7 +64,7 @@ class StreamSource:
             known = self.memory.recall(ask.after)
             if known is not None:
                 return known
-            if self.expected(ask.after, asked=True):
+            if self.expected(ask.after):
                 await news.wait()
                 continue
             self._raise_failure(ask.after)
@@ -75,15 +74,14 @@ class StreamSource:
                 want, cut = max(CHARACTER_TOKENS, ask.want), True
             if self._author == "base":
                 self.hang_up(unless=ask.after)
-            self.open(ask.after, want)
+            self.open(ask.after, want, speculative=speculative)
 
-    def expected(self, after: str, *, asked: bool = False) -> bool:
-        """Whether something under way will soon tell the token after `after`. asked: somebody waits for it."""
+    def expected(self, after: str) -> bool:
+        """Whether something under way will soon tell the token after `after`."""
         for live in self._lives:
             if live.open and live.run.agrees(after):
                 missing = live.run.missing(after)
                 if not missing or self.pace.worth_waiting(missing):
-                    live.asked = live.asked or asked
                     return True
         return False
 
@@ -169,10 +167,8 @@ class StreamSource:
 
     def _ended(self, live: Live) -> None:
         entry, tokens = live.entry, len(live.run.tokens)
-        if entry.ended:
-            return
         live.open = False
-        entry.ended = time.perf_counter()
+        entry.ended = entry.ended or time.perf_counter()
         entry.usage = with_counts(entry.usage, tokens)
         if entry.first and entry.kind == "stream":
             self.pace.saw_first(entry.first - entry.begun)
@@ -195,10 +191,7 @@ class StreamSource:
             live.task.add_done_callback(self._closing.discard)
 
     def _raise_failure(self, after: str) -> None:
-        """What went wrong with the stream that was to tell the token after `after`, unless nobody had asked for it."""
+        """What went wrong with the stream that was to tell the token after `after`, to everyone who asks for it."""
         for live in self._lives:
             if live.error and live.run.agrees(after) and not live.run.missing(after):
-                self._lives.remove(live)
-                if not live.entry.speculative:
-                    raise live.error
-                return
+                raise live.error

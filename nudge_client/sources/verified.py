@@ -36,8 +36,8 @@ class VerifyingSource(StreamSource):
             self._scoring[task] = after + likely
             task.add_done_callback(self._scored)
 
-    def expected(self, after: str, *, asked: bool = False) -> bool:
-        return self._verifying(after) or super().expected(after, asked=asked)
+    def expected(self, after: str) -> bool:
+        return self._verifying(after) or super().expected(after)
 
     async def aclose(self) -> None:
         for task in self._scoring:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nudge_client import NudgeClient
+from nudge_client.decoding import Holdback, Rules, Steps, decode
+from nudge_client.planning import Planner, Voice
+from nudge_client.settings import Settings
+from nudge_client.sources import Pace, Plan, Sampling, Streaming, StreamSource
+from nudge_client.stream import AnswerStream, Writing
+from nudge_providers import CapabilityError, CompletionRequest, UnavailableError
 from nudge_providers.standins import toy_pair
-from tests.toys import Model, Run, hashed, run, writes
+from nudge_providers.types import Capabilities, Token
+from tests.toys import Model, Run, ToyProvider, hashed, run, writes
 
 WORDS = [" a", " b", " the", "ly", ".", " 🎉", "\n", " über", " two words", " ", "s"]
 PLANS = [(plan, overlap) for plan in ("streaming", "verified") for overlap in ("none", "ahead", "eager")]
@@ -105,3 +114,81 @@ def test_no_overlap_asks_for_nothing_early() -> None:
     """Each request continues what has been decided: with a draft that ends, the base model is asked nothing."""
     done = run(writes("x"), writes("A b c d"), plan="streaming", overlap="none")
     assert (done.answer.text, done.answer.stats.base.requests) == ("A b c d", 0)
+
+
+@pytest.mark.parametrize(("plan", "overlap"), PLANS)
+async def test_a_failure_is_told_once_and_by_whoever_waits(plan: str, overlap: str) -> None:
+    """A scout that runs into it first makes nobody wait twice."""
+
+    class Down(ToyProvider):
+        async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token, None]:
+            self.requests.append(request)
+            await asyncio.sleep(0)
+            raise UnavailableError("down")
+            yield
+
+        async def render_chat(self, messages: object) -> str:
+            return ">"
+
+    base, nudger = long_answer()
+    down = Down(nudger)
+    async with NudgeClient(base=ToyProvider(base), nudger=down, plan=plan, overlap=overlap) as client:
+        with pytest.raises(UnavailableError, match="down"):
+            await client.generate("Hi")
+    assert len(down.requests) == 1
+
+
+async def test_an_endpoint_that_does_not_stream_is_asked_in_chunks() -> None:
+    class Mute(ToyProvider):
+        async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token, None]:
+            raise CapabilityError("no streams here")
+            yield
+
+    base, nudger = long_answer()
+    known = await asyncio.to_thread(run, base, nudger)
+    sources = [
+        StreamSource(Mute(model), ">", author=author, sampling=Sampling(), pace=Pace())  # type: ignore[arg-type]
+        for author, model in (("base", base), ("nudger", nudger))
+    ]
+    decoder = decode(Rules())
+    plan = Streaming(*sources, overlap="none")
+    stream = AnswerStream(lambda: written(decoder, plan))
+    async for _ in stream:
+        pass
+    assert stream.answer.segments == known.answer.segments
+    assert {entry.kind for ledger in plan.ledgers.values() for entry in ledger.entries} == {"complete"}
+
+
+async def written(decoder: Steps[None], plan: Plan) -> Writing:
+    return Writing(decoder, Holdback(), plan)
+
+
+def test_auto_tries_both_and_takes_the_faster() -> None:
+    planner = Planner()
+    voice = Voice(ToyProvider(writes("x")), ">", Sampling())
+    scoring = Capabilities(streaming=True, prompt_logprobs=True)
+
+    def chosen(facts: Capabilities = scoring) -> tuple[str, str]:
+        plan = planner.plan(Settings(), facts, voice, voice, None)
+        return plan.name, plan.why
+
+    assert chosen(Capabilities(streaming=False))[0] == "chunked"
+    assert chosen(Capabilities(streaming=True)) == ("streaming", "the base model's endpoint scores no prompts")
+    names = []
+    for _ in range(4):
+        names.append(chosen()[0])
+        planner.finished(names[-1], 1.0 if names[-1] == "streaming" else 0.5, 10)
+    assert set(names) == {"streaming", "verified"}
+    assert chosen() == ("verified", "50 ms a token on this pair, streaming 100 ms")
+    assert "streaming" in {chosen()[0] for _ in range(25)}, "the slower one gets another chance"
+
+
+def test_the_bound_of_a_stream_follows_the_runs() -> None:
+    pace = Pace()
+    assert pace.bound(500) == 24
+    for _ in range(6):
+        pace.saw_run(40)
+    assert (pace.bound(500), pace.bound(30), pace.chunk()) == (80, 30, 51)
+    for _ in range(6):
+        pace.saw_run(3)
+    assert (pace.bound(500), pace.chunk()) == (12, 5)
