@@ -111,5 +111,5 @@ def _axes(across: Scale, up: Scale, chunks: Sequence[float]) -> Markup:
         if x - last >= 26:  # numbers must not touch
             drawn.append(text(x, BOTTOM + 17, f"{chunk:g}", "small", anchor="middle"))
             last = x
-    drawn.append(text((LEFT + RIGHT) / 2, BOTTOM + 34, "L, tokens drafted at once", "small", anchor="middle"))
+    drawn.append(text((LEFT + RIGHT) / 2, BOTTOM + 34, "L, base tokens asked for at once", "small", anchor="middle"))
     return Markup("").join(drawn)

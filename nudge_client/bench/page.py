@@ -89,7 +89,7 @@ def _pictures(result: Mapping[str, Any]) -> list[Picture]:
         (
             "Discarded tokens against L",
             discarded_chart(result),
-            "The share of the base's tokens that were drafted and not used.",
+            "The share of the base model's tokens that were written and not used.",
             False,
         ),
         (

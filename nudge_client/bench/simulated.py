@@ -63,7 +63,7 @@ def told(name: str, nudge_ratio: float | None) -> dict[str, Any]:
     return {
         "profile": name,
         "latencies": {name: round(seconds * 1000, 3) for name, seconds in latencies.items()},
-        "nudge_ratio": nudge_ratio,
+        "nudge_ratio": None if nudge_ratio is None else round(nudge_ratio, 3),
         "draft_agreement": AGREEMENT,
     }
 
