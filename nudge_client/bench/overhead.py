@@ -11,12 +11,13 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 import aiohttp
 
-from nudge_client.bench.simulated import AGREEMENT, INSIDE, UNCERTAINTY, stand_ins
+from nudge_client.bench.simulated import INSIDE, Toys, stand_ins
 from nudge_client.client import NudgeClient
 from nudge_client.prompts import Prompt
 from nudge_providers.endpoint import parse_endpoint
@@ -32,7 +33,7 @@ Call = Callable[[], Awaitable[Any]]
 
 async def overhead(repeats: int, answers: int) -> dict[str, Any]:
     """Milliseconds of processor time for a call and a stream of 16 tokens, and what `answers` answers at once take."""
-    toys = {"uncertainty": UNCERTAINTY, "agreement": AGREEMENT, "inside": INSIDE, "length": 400}
+    toys = {**asdict(Toys()), "inside": INSIDE, "length": 400}
     none: dict[str, float] = {}
     pair = {"dialect": "vllm", "base": none, "nudger": none, "toys": toys, "topics": []}
     async with stand_ins(pair) as urls:

@@ -13,10 +13,20 @@ from typing import Any
 from nudge_providers.errors import UnavailableError, UsageError
 from nudge_providers.standins import PROMPT_END, Latency
 
-# Set so that the toys show what the embedded pair shows in `nudge bench` (its nudge ratio, and the share of the base
-# model's sure tokens that the nudger's drafts foretell).
-# Measured over the bench's prompts: 0.29 nudged, 0.17 rounds a token, 0.68 foretold.
-UNCERTAINTY, INSIDE, AGREEMENT = 0.3, 0.4, 0.68
+INSIDE = 0.4  # share of tokens that go on a word
+
+
+@dataclass(frozen=True, slots=True)
+class Toys:
+    """How alike the toys are. uncertainty: share of the words that the base model is unsure of. agreement: share of its
+    sure tokens that the nudger's drafts foretell.
+
+    As they stand, the toys show what the embedded pair shows over the bench's prompts: 0.29 of the tokens nudged, 0.17
+    rounds a token, 0.68 foretold. Large models of one family are more alike.
+    """
+
+    uncertainty: float = 0.3
+    agreement: float = 0.68
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ def profile_named(name: str) -> Profile:
     return PROFILES[name]
 
 
-def told(name: str, nudge_ratio: float | None) -> dict[str, Any]:
+def told(name: str, nudge_ratio: float | None, toys: Toys) -> dict[str, Any]:
     """What a result says of the simulation. nudge_ratio: as it came out."""
     profile = profile_named(name)
     latencies = {
@@ -64,12 +74,14 @@ def told(name: str, nudge_ratio: float | None) -> dict[str, Any]:
         "profile": name,
         "latencies": {name: round(seconds * 1000, 3) for name, seconds in latencies.items()},
         "nudge_ratio": None if nudge_ratio is None else round(nudge_ratio, 3),
-        "draft_agreement": AGREEMENT,
+        "draft_agreement": toys.agreement,
     }
 
 
 @asynccontextmanager
-async def simulated_pair(name: str, prompts: Sequence[str], *, length: int) -> AsyncIterator[dict[str, Any]]:
+async def simulated_pair(
+    name: str, prompts: Sequence[str], *, length: int, toys: Toys | None = None
+) -> AsyncIterator[dict[str, Any]]:
     """Settings that point a client at the stand-ins of a profile, for as long as it lasts.
 
     prompts: each gets an answer of its own. length: characters after which the nudger ends an answer.
@@ -79,7 +91,7 @@ async def simulated_pair(name: str, prompts: Sequence[str], *, length: int) -> A
         "dialect": profile.dialect,
         "base": asdict(profile.base),
         "nudger": asdict(profile.nudger),
-        "toys": {"uncertainty": UNCERTAINTY, "inside": INSIDE, "agreement": AGREEMENT, "length": length},
+        "toys": {**asdict(toys or Toys()), "inside": INSIDE, "length": length},
         "topics": list(prompts),
     }
     async with stand_ins(pair) as urls:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True, help="Runs of everything.")
 @click.option("--methods", metavar="LIST", help="Separated by commas; 'all' for every one.")
 @click.option("--simulate", metavar="PROFILE", help="Stand-ins instead: home, datacenter, hosted-70b or far.")
+@click.option("--uncertainty", type=click.FloatRange(0, 1), help="Of the simulated base model.  [default: 0.3]")
+@click.option("--agreement", type=click.FloatRange(0, 1), help="Of the simulated models.  [default: 0.68]")
 @click.option("--small-base", metavar="ENDPOINT", help="The nudger before its alignment, for proxy tuning.")
 @click.option("--client", "client_cost", is_flag=True, help="Measure this client's own cost instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as an object.")
@@ -32,6 +34,8 @@ def bench(
     repeats: int,
     methods: str | None,
     simulate: str | None,
+    uncertainty: float | None,
+    agreement: float | None,
     small_base: str | None,
     client_cost: bool,
     as_json: bool,
@@ -59,10 +63,15 @@ def bench(
     if methods == "all" and not small_base:
         names.remove("proxy tuning")
     questions = read_prompts(prompts)
+    toys = {
+        name: value for name, value in (("uncertainty", uncertainty), ("agreement", agreement)) if value is not None
+    }
+    if toys and not simulate:
+        raise click.UsageError("--uncertainty and --agreement are of a simulation: --simulate PROFILE")
     if html:
         with html.open("a"):  # a path that cannot be written is known before anything is paid for
             pass
-    result = asyncio.run(_run(checked, questions, names, repeats, simulate, small_base, sweep=html is not None))
+    result = asyncio.run(_run(checked, questions, names, repeats, simulate, toys, small_base, sweep=html is not None))
     if html:
         from nudge_client.bench.page import page
 
@@ -106,19 +115,21 @@ async def _run(
     methods: list[str],
     repeats: int,
     simulate: str | None,
+    alike: dict[str, float],
     small_base: str | None,
     *,
     sweep: bool,
 ) -> dict[str, Any]:
     from nudge_client.bench.runner import Bench, setting
-    from nudge_client.bench.simulated import simulated_pair, told
+    from nudge_client.bench.simulated import Toys, simulated_pair, told
     from nudge_client.client import NudgeClient
     from nudge_client.config import check_settings
     from nudge_client.endpoints import open_endpoints
 
+    toys = Toys(**alike)
     async with AsyncExitStack() as stack:
         if simulate:
-            pair = simulated_pair(simulate, prompts, length=5 * settings.max_tokens)
+            pair = simulated_pair(simulate, prompts, length=5 * settings.max_tokens, toys=toys)
             options = await stack.enter_async_context(pair)
             settings = check_settings(settings.model_dump(exclude_unset=True) | options)
         client = await stack.enter_async_context(NudgeClient(settings=settings))
@@ -130,7 +141,7 @@ async def _run(
         swept = await run.sweep() if sweep else []
         ratio = next((one["nudge_ratio"]["median"] for one in figures.values() if one["nudge_ratio"]["median"]), None)
         return {
-            "setting": setting(settings, len(prompts), repeats, told(simulate, ratio) if simulate else None),
+            "setting": setting(settings, len(prompts), repeats, told(simulate, ratio, toys) if simulate else None),
             "methods": figures,
             "discarded": swept,
             "timelines": run.timelines(),

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 WEIGHT = 0.2  # of a new measurement, against all before it
-SHORTEST, LONGEST = 12, 256
+SHORTEST, LONGEST = 32, 256
 
 
 @dataclass(slots=True)
@@ -36,7 +36,8 @@ class Pace:
     def bound(self, want: int) -> int:
         """`max_tokens` for a stream: twice the longest of the latest runs.
 
-        A server that does not notice a hang-up writes on to the limit (llama.cpp now and then does), so it is kept low.
+        A server that does not notice a hang-up writes on to the limit (llama.cpp now and then does), so it is kept low;
+        but each limit that cuts a run short costs another round trip and another first token.
         """
         usual = 2 * max(self.runs) if self.runs else 2 * SHORTEST
         return max(1, min(want, LONGEST, max(SHORTEST, usual)))

@@ -11,7 +11,7 @@ from nudge_client import NudgeClient, UsageError
 from nudge_client.bench import overhead
 from nudge_client.bench.methods import BASE, METHODS, checked_methods
 from nudge_client.bench.runner import Bench, bound, setting, spread
-from nudge_client.bench.simulated import PROFILES, profile_named, simulated_pair, told
+from nudge_client.bench.simulated import PROFILES, Toys, profile_named, simulated_pair, told
 from nudge_client.cli.main import main
 from nudge_providers.standins import toy_pair
 from tests.toys import ToyProvider
@@ -80,7 +80,7 @@ def test_small_sums() -> None:
 
 
 def test_the_given_profiles_are_as_stated() -> None:
-    assert told("hosted-70b", 0.3)["latencies"] == {
+    assert told("hosted-70b", 0.3, Toys())["latencies"] == {
         "round_trip_ms": 40,
         "base_first_ms": 60,
         "base_token_ms": 20,
@@ -129,6 +129,7 @@ def test_the_command(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
         (["--prompts", "odd"], "line 2: it starts like JSON"),
         (["--prompts", "less"], "line 1: it has no `prompt`"),
         (["--simulate", "mars"], "unknown profile 'mars'"),
+        (["--agreement", "0.9"], "--simulate"),
         (["--html", "no/such/folder.html"], "No such file"),
         (["--methods", "proxy tuning", "--simulate", "datacenter"], "--small-base"),
     ],

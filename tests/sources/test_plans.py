@@ -185,10 +185,10 @@ def test_auto_tries_both_and_takes_the_faster() -> None:
 
 def test_the_bound_of_a_stream_follows_the_runs() -> None:
     pace = Pace()
-    assert pace.bound(500) == 24
+    assert pace.bound(500) == 64
     for _ in range(6):
         pace.saw_run(40)
     assert (pace.bound(500), pace.bound(30), pace.chunk()) == (80, 30, 51)
     for _ in range(6):
         pace.saw_run(3)
-    assert (pace.bound(500), pace.chunk()) == (12, 5)
+    assert (pace.bound(500), pace.chunk()) == (32, 5)
