@@ -111,12 +111,14 @@ async def test_the_same_answer_through_any_two_dialects(base: str, nudger: str, 
             else:
                 ends.append(DIALECTS[name][1].format(url=standin.url))
         async with NudgeClient(*ends, **options) as client:
-            answer = await client.generate("Hi")
+            answers = {plan: await client.generate("Hi", plan=plan) for plan in ("chunked", "streaming", "verified")}
     # Worked out by the toys themselves, without any server.
     known = await asyncio.to_thread(run, BASE, NUDGER, max_tokens=60, base_stop=("\nInstruction:",))
-    assert answer.segments == known.answer.segments
-    assert len(answer.segments) > 4
-    assert (answer.finish_reason, answer.stats.rounds) == (known.answer.finish_reason, known.answer.stats.rounds)
+    assert len(known.answer.segments) > 4
+    for plan, answer in answers.items():
+        assert answer.plan == plan
+        assert answer.segments == known.answer.segments
+        assert (answer.finish_reason, answer.stats.rounds) == (known.answer.finish_reason, known.answer.stats.rounds)
 
 
 async def test_a_stream_closed_early_cancels_the_request(served: tuple[StandIn, CompletionProvider]) -> None:
