@@ -30,8 +30,14 @@ class VerifyingSource(StreamSource):
         self._scoring: dict[asyncio.Task[None], str] = {}  # and the text up to where each will tell
 
     def verify(self, after: str, likely: str) -> None:
-        """Score `likely` after `after`. Nothing happens where the endpoint gives no scores."""
-        if self.scores and likely and self.memory.recall(after) is None and not self._verifying(after):
+        """Score what of `likely` after `after` is not known yet. Nothing happens where the endpoint gives no scores."""
+        whole = after + likely
+        while (known := self.memory.recall(after)) is not None:
+            if not isinstance(known, Token) or not whole.startswith(after + known.text):
+                return  # the model is known to go another way
+            after += known.text
+        likely = whole[len(after) :]
+        if self.scores and likely and not self._verifying(after):
             task = asyncio.create_task(self._score(after, likely))
             self._scoring[task] = after + likely
             task.add_done_callback(self._scored)
