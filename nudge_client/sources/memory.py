@@ -26,13 +26,14 @@ class Known(Protocol):
 
 @dataclass(slots=True)
 class Run:
-    """Tokens that the model wrote after `before`. Texts are whole answers."""
+    """Tokens that the model wrote after `before`. Texts are whole answers. growing: its stream is still open."""
 
     before: str
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # of each token, then of what follows the last; in the answer
     ended: bool = False
+    growing: bool = False
 
     def __post_init__(self) -> None:
         self.starts.append(len(self.before))
@@ -84,11 +85,17 @@ class Memory:
         self._known: list[Known] = []
 
     def recall(self, after: str) -> Token | End | None:
-        """The token after `after`, `End`, or None when it is not known. Later replies go before earlier ones."""
+        """The token after `after`, `End`, or None when it is not known. Later replies go before earlier ones.
+
+        So the later one is waited for, too: where two replies split the text into different tokens, a model says
+        different things after the same text, and which of them counts must not depend on what arrives first.
+        """
         for known in reversed(self._known):
             token = known.token_after(after)
             if token is not None:
                 return token
+            if isinstance(known, Run) and known.growing and known.starts[-1] == len(after) and known.agrees(after):
+                return None
         return None
 
     def add(self, known: Known) -> None:

@@ -93,7 +93,7 @@ class StreamSource:
         session = self._session if self._author == "base" else None
         request = request_for(self._prompt, AskChunk(self._author, after, limit), self._sampling, session)
         ordinal, entry = self.ledger.begin("stream", len(request.prompt), speculative=speculative, sent=False)
-        live = Live(Run(after), ordinal, entry)
+        live = Live(Run(after, growing=True), ordinal, entry)
         self.memory.add(live.run)
         read = self._read if self.streams else self._fetch
         live.task = asyncio.create_task(read(live, request))
@@ -167,7 +167,7 @@ class StreamSource:
 
     def _ended(self, live: Live) -> None:
         entry, tokens = live.entry, len(live.run.tokens)
-        live.open = False
+        live.open = live.run.growing = False
         entry.ended = entry.ended or time.perf_counter()
         entry.usage = with_counts(entry.usage, tokens)
         if entry.first and entry.kind == "stream":
@@ -184,7 +184,7 @@ class StreamSource:
                     self.pace.saw_run(used)
 
     def _close(self, live: Live) -> None:
-        live.open = False
+        live.open = live.run.growing = False
         if live.task and not live.task.done():
             live.task.cancel()
             self._closing.add(live.task)

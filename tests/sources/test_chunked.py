@@ -6,6 +6,7 @@ import pytest
 
 from nudge_client.decoding import Ask, AskChunk
 from nudge_client.sources import ChunkedSource, Ledger, Memory, Sampling
+from nudge_client.sources.memory import Run
 from nudge_providers.types import Completion, CompletionRequest, End, Token, Usage
 from tests.toys import ToyProvider, writes
 
@@ -119,3 +120,17 @@ def test_discarded_counts_what_the_server_counted(kept: dict[int, int], discarde
         ledger.add(Completion("", tuple([token("x")] * listed), "stop", Usage(10, 5, counted)))
     assert ledger.discarded(kept) == discarded
     assert (ledger.requests, ledger.prompt_tokens, ledger.cached_tokens, ledger.completion_tokens) == (2, 20, 10, 7)
+
+
+def test_a_later_reply_is_waited_for_where_an_earlier_one_would_answer() -> None:
+    """The same text in other tokens: what counts must not depend on which stream is faster."""
+    memory = Memory()
+    memory.learn("are:", (token("\n\n"), token("1")), ended=False)
+    later = Run("are:\n", growing=True)
+    memory.add(later)
+    later.grow(token("\n"))
+    assert texts(memory, "are:\n\n", "are:") == [None, "\n\n"]
+    later.grow(token("J"))
+    assert texts(memory, "are:\n\n") == ["J"]
+    later.growing = False
+    assert texts(memory, "are:\n\nJ") == [None]
