@@ -45,7 +45,7 @@ def decode(rules: Rules, *, hasty: bool = False) -> Steps[None]:
 
 def _round(answer: Growing, nudges: deque[str], hasty: bool) -> Steps[FinishReason | None]:
     rules = answer.rules
-    yield Hint("nudger", answer.text, rules.draft_tokens)
+    yield Hint("nudger", answer.text)
     draft = yield from _draft(answer, hasty)
     if draft.ended and not draft.tokens:
         return "stop"
@@ -71,14 +71,9 @@ def _draft(answer: Growing, hasty: bool) -> Steps[Draft]:
     """Rule 1, and of rule 2 the extension: a draft holds one whole word, an ending, or as much as may be asked for."""
     rules = answer.rules
     draft = Draft(answer.text)
-    foretold = False
     while len(draft.tokens) < rules.draft_tokens and not draft.ended:
-        words = _words(draft, rules)
-        if words and hasty:
+        if hasty and _words(draft, rules):
             return draft
-        if words and not foretold:
-            foretold = True
-            yield from _foretell(answer, draft.text, whole=False)
         yield from _ask_on(draft, rules.draft_tokens)
     limit = EXTENSION * rules.draft_tokens
     while not draft.ended and not _words(draft, rules) and len(draft.tokens) < limit:
@@ -98,15 +93,11 @@ def _ask_on(draft: Draft, limit: int) -> Steps[None]:
         draft.ended = True
 
 
-def _foretell(answer: Growing, draft: str, *, whole: bool = True) -> Steps[None]:
-    """Hint at the look after a draft's first word, as soon as the word is whole; once more when the draft is.
-
-    The rest of the draft only tells whether it ends, which it mostly does not.
-    """
+def _foretell(answer: Growing, draft: str) -> Steps[None]:
+    """Hint at the look after a draft's first word, and at what the nudger would write after it."""
     words = whole_words(draft, False, answer.rules.segmentation)
     if words:
-        likely = draft[len(words[0]) :] if whole else ""
-        yield Hint("base", answer.text + words[0], answer.rules.max_tokens - answer.tokens, likely)
+        yield Hint("base", answer.text + words[0], draft[len(words[0]) :])
 
 
 def _words(draft: Draft, rules: Rules) -> list[str]:

@@ -58,7 +58,6 @@ class Hint(NamedTuple):
 
     author: Author
     after: str
-    want: int
     likely: str = ""
 
 
