@@ -36,6 +36,7 @@ def test_python(body: str, kept_pair: None, here: Path) -> None:
 def test_command(line: str, kept_pair: None, here: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     (here / "chat.json").write_text('[{"role": "user", "content": "Name a fruit."}]')
+    (here / "prompts.txt").write_text("Why is the sky blue?\n")
     command = line.replace("uv run nudge", "nudge")
     done = subprocess.run(
         ["bash", "-c", command],
