@@ -1,11 +1,12 @@
 """A row of the output: one JSON object a line, in this project's own shape or in that of the OpenAI Batch format.
 
-Own: `{"row": 3, "id": "q3", …the input's fields…, …the answer object…}`, `sample` where there are several of a row, `cost`
-in dollars where prices are set, and for a failure `"error": {"kind", "message"}` in place of the answer. An input field
-whose name the output needs itself is carried through as `input_NAME`.
+Own: `{"row": 3, "id": "q3", …the input's fields…, …the answer object…}`, `sample` where there are several of a row,
+`cost` in dollars where prices are set, and for a failure `"error": {"kind", "message"}` in place of the answer.
+An input field whose name the output needs itself is carried through as `input_NAME`.
 
 OpenAI's (its Batch guide and API reference): `{"id", "custom_id", "response": {"status_code", "request_id", "body"},
-"error"}`. Its id ends with the row's number; the body is a chat completion or completion with the answer object in `nudge`.
+"error"}`. Its id ends with the row's number; the body is a chat completion or completion, and has the answer object in
+`nudge`.
 """
 
 from __future__ import annotations
