@@ -173,7 +173,7 @@ def commented_toml() -> str:
     lines += ["#[providers.together]"]
     examples = {"kind": "vllm", "url": "http://gpu:8000", "key_env": "MY_KEY", "key_file": "~/.keys/together"}
     for name, field in ProviderSettings.model_fields.items():
-        lines.append(f"#{name} = {json.dumps(examples.get(name, 600))}  # {field.description}")
+        lines.append(f"#{name} = {json.dumps(examples.get(name, field.default or 600))}  # {field.description}")
     lines += ["", "# US dollars for a million tokens: the `cost` of `nudge bench`."]
     lines += [f"#{line}" for line in ("[prices.base]", "prompt = 0.9", "cached = 0.45", "completion = 0.9")]
     return "\n".join([*lines, ""])

@@ -48,7 +48,12 @@ def _provider(spec: EndpointSpec, settings: Settings) -> Provider:
     if own is None:
         return make_provider(spec, deadline=settings.timeout)
     meant = replace(spec, provider=own.kind or spec.provider, url=spec.url or own.url)
-    limits = Limits(own.requests_per_minute or math.inf, own.tokens_per_minute or math.inf)
+    limits = Limits(
+        own.requests_per_minute or math.inf,
+        own.tokens_per_minute or math.inf,
+        max_concurrency=own.max_concurrency,
+        start_concurrency=own.start_concurrency,
+    )
     return make_provider(
         meant,
         api_key=_key(spec.provider, own),

@@ -11,6 +11,7 @@ from nudge_client.decoding import Boundary, Ending, Segmentation
 from nudge_client.prompts import Form
 from nudge_client.sources.plans import Overlap, PlanName
 from nudge_providers.parsing import is_text
+from nudge_providers.window import MAXIMUM, START
 
 LOCAL_BASE = "local:gemma-3-270m"
 LOCAL_NUDGER = "local:smollm2-135m-instruct"
@@ -35,6 +36,8 @@ class ProviderSettings(BaseModel):
     tokens_per_minute: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="most tokens a minute, prompts and answers together"
     )
+    max_concurrency: int = Field(MAXIMUM, ge=1, le=10_000, description="most requests at once")
+    start_concurrency: int = Field(START, ge=1, le=10_000, description="requests at once to begin with")
 
     @model_validator(mode="before")
     @classmethod
@@ -106,7 +109,9 @@ class Settings(BaseModel):
         "", description="put in front of the base model's prompt, for a server that adds no BOS of its own"
     )
     template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
-    timeout: float = Field(120.0, gt=0, description="seconds for one request, with all its retries")
+    timeout: float = Field(
+        120.0, gt=0, description="seconds for one request, with all its retries; waiting for limits is not counted"
+    )
     prices: dict[Literal["base", "nudger"], Price] = Field(
         default_factory=dict, description="prices: tables [prices.base] and [prices.nudger] of nudge.toml"
     )

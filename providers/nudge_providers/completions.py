@@ -19,9 +19,10 @@ from nudge_providers.errors import CapabilityError, EndpointError, MalformedRepl
 from nudge_providers.http_transport import HttpTransport
 from nudge_providers.limits import Limits
 from nudge_providers.parsing import TokenParser, describe, finish_reason, parse_usage, string
+from nudge_providers.place import Load, Place
 from nudge_providers.profile import Profile
 from nudge_providers.retry import retrying
-from nudge_providers.transport import Reply, Transport
+from nudge_providers.transport import Transport
 from nudge_providers.types import (
     Capabilities,
     Completion,
@@ -82,6 +83,11 @@ class CompletionProvider:
         """`provider[:model]@root`."""
         return self._endpoint
 
+    @property
+    def load(self) -> Load | None:
+        """How things stand at its account, which others may share; None before the first request."""
+        return self._http.load
+
     async def complete(self, request: CompletionRequest) -> Completion:
         """See `Provider.complete`."""
         body = self.payload(request, await self.capabilities())
@@ -96,21 +102,21 @@ class CompletionProvider:
             tokens=tokens,
             finish=finish,
             usage=parse_usage(reply.data.get("usage"), self._endpoint),
-            request_id=self._request_id(reply),
+            request_id=reply.request_id or str(reply.data.get("id") or ""),
         )
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Token | Usage | StreamEnd, None]:
         """See `Provider.stream`. A stream that breaks off goes on from the text it had, within the deadline."""
         facts = await self.capabilities()
         written: list[str] = []
-        async for attempt in retrying(self._http.deadline):
+        place = self._http.place()
+        async for attempt in retrying(place.deadline):
             with attempt:
-                left = request.max_tokens - len(written)
-                if not left:  # only the end was lost
+                if not (left := request.max_tokens - len(written)):  # only the end was lost
                     yield StreamEnd("length", Usage())
                     return
                 rest = replace(request, prompt=request.prompt + "".join(written), max_tokens=left)
-                async with aclosing(self._stream_once(rest, facts)) as items:
+                async with aclosing(self._stream_once(rest, facts, place)) as items:
                     async for item in items:
                         if isinstance(item, Token):
                             written.append(item.text)
@@ -156,8 +162,7 @@ class CompletionProvider:
         await self._http.aclose()
 
     async def _facts(self) -> Capabilities:
-        facts = await self.ask_capabilities()
-        return replace(facts, streaming=True, prompt_logprobs=self.profile.prompt_logprobs)
+        return replace(await self.ask_capabilities(), streaming=True, prompt_logprobs=self.profile.prompt_logprobs)
 
     # What an adapter may do in its own way
 
@@ -210,13 +215,13 @@ class CompletionProvider:
         return choice.get("finish_reason")
 
     async def _stream_once(
-        self, request: CompletionRequest, facts: Capabilities
+        self, request: CompletionRequest, facts: Capabilities, place: Place
     ) -> AsyncGenerator[Token | Usage | StreamEnd, None]:
         body = {**self.payload(request, facts), "stream": True, **self.profile.stream_extra}
         parser = TokenParser(self._endpoint, greedy=request.temperature == 0)
         finish: Finish | None = None
         usage, request_id, told = Usage(), "", False
-        async with aclosing(self._http.events(self._path, body)) as events:
+        async with aclosing(self._http.events(self._path, body, place)) as events:
             async for event in events:
                 if not isinstance(event, Mapping):
                     raise MalformedReply(self._endpoint, "event", f"is {describe(event)}, not an object")
@@ -242,6 +247,3 @@ class CompletionProvider:
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
             raise MalformedReply(self._endpoint, "choices", "is not a list with one object")
         return choices[0]
-
-    def _request_id(self, reply: Reply) -> str:
-        return reply.request_id or str(reply.data.get("id") or "")

@@ -75,9 +75,13 @@ class NotFoundError(ProviderError):
 
 
 class RateLimitedError(ProviderError):
-    """Too many requests. `retry_after`: seconds the server asked to wait, or None."""
+    """Too many requests.
+
+    retry_after: seconds the server asked to wait, or None. worth_waiting: as of UnavailableError.
+    """
 
     retry_after: float | None = None
+    worth_waiting: float = math.inf
 
 
 class ContextExceededError(ProviderError):

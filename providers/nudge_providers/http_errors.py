@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -27,6 +28,22 @@ ADVICE: dict[type[EndpointError], str] = {
     AuthenticationError: "Check the API key of this endpoint",
     NotFoundError: "Check the url and the model; the url is the server's root, such as http://host:8080",
 }
+
+
+Refine = Callable[[EndpointError, Any], EndpointError]
+
+
+def no_refinement(error: EndpointError, _body: object) -> EndpointError:
+    """Leave the error as it is."""
+    return error
+
+
+def decoded_error(raw: bytes) -> Any:
+    """The body of an error: JSON, or the text when it is none."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw.decode("utf-8", "replace")
 
 
 def error_for_status(endpoint: str, status: int, headers: Mapping[str, str], body: Any) -> EndpointError:

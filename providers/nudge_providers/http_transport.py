@@ -15,10 +15,10 @@ from aiohttp.connector import Connection
 from pydantic import SecretStr
 
 from nudge_providers.errors import MalformedReply
-from nudge_providers.http_errors import translated
+from nudge_providers.http_errors import Refine, no_refinement, translated
 from nudge_providers.limits import Limits
 from nudge_providers.request_ids import HEADER
-from nudge_providers.transport import Incoming, Refine, Transport, no_refinement
+from nudge_providers.transport import Incoming, Transport
 
 # vLLM and llama.cpp close an idle socket after about 5 s; a request on one that is closing fails. Let go sooner.
 KEEP_ALIVE_SECONDS = 3.0
@@ -55,7 +55,6 @@ class HttpTransport(Transport):
         deadline: float = 120.0,
         connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
-        max_connections: int = 256,
         limits: Limits | None = None,
         refine: Refine = no_refinement,
     ) -> None:
@@ -64,7 +63,6 @@ class HttpTransport(Transport):
         self.base_url = base_url
         self._api_key = api_key
         self._connect_timeout = connect_timeout
-        self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
@@ -98,7 +96,8 @@ class HttpTransport(Transport):
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS)
+            # As many connections as there are requests: the account says how many those may be.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
             # Not aiohttp's trust_env: it would send what stands in a ~/.netrc, too.
             self._session = aiohttp.ClientSession(

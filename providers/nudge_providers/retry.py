@@ -1,15 +1,16 @@
 """The one place that waits. Providers classify a failure; this decides whether and when to try again.
 
 Retried are `RateLimitedError` and `UnavailableError` only, with full jitter, a capped Retry-After, and a total deadline
-that covers every attempt and every wait together.
+that covers every attempt and every wait of a call's own. Waiting for its account does not count: that is no slowness of
+the server, and with a thousand requests in line it may be long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
@@ -34,8 +35,42 @@ class Disconnected(UnavailableError):
     """The server closed the connection: often an idle socket it had dropped. The first retry needs no wait."""
 
 
+class Deadline:
+    """When one call, with all its tries, is given up: after `seconds`, without those for which it stands still."""
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + seconds
+        self._timeout: asyncio.Timeout | None = None
+        self.seconds = seconds
+
+    def spent(self) -> float:
+        """Seconds so far."""
+        return self.seconds - (self._until - self._loop.time())
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """It stands still for as long as this is open."""
+        left = self._until - self._loop.time()
+        if self._timeout:
+            self._timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            self._until = self._loop.time() + left
+            if self._timeout:
+                self._timeout.reschedule(self._until)
+
+    def timeout(self) -> asyncio.Timeout:
+        """The timeout that ends what runs in it at this deadline."""
+        self._timeout = asyncio.timeout_at(self._until)
+        return self._timeout
+
+
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, RateLimitedError):
+        return 0.0  # its account waits, for all of its requests
     if isinstance(error, Disconnected) and state.attempt_number == 1:
         return 0.0
     asked = getattr(error, "retry_after", None)
@@ -43,17 +78,23 @@ def _wait(state: RetryCallState) -> float:
     return min(asked, MAX_RETRY_AFTER) + _backoff(state) / 4 if asked is not None else _backoff(state)
 
 
-def _stop_at(deadline: float) -> Callable[[RetryCallState], bool]:
+def _stop_at(deadline: Deadline) -> Callable[[RetryCallState], bool]:
+    first: list[float] = []  # when the first try failed
+
     def stop(state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        patience = min(deadline, getattr(error, "worth_waiting", math.inf))
-        return (state.seconds_since_start or 0.0) + state.upcoming_sleep > patience
+        spent = deadline.spent()
+        first.append(spent)
+        if isinstance(error, RateLimitedError) and min(error.retry_after or 0.0, MAX_RETRY_AFTER) > deadline.seconds:
+            return True  # it does not count, but who gives a call so little does not mean to wait so long
+        then, worth_waiting = spent + state.upcoming_sleep, getattr(error, "worth_waiting", math.inf)
+        return not worth_waiting or then > min(deadline.seconds, first[0] + worth_waiting)
 
     return stop
 
 
-def retrying(deadline: float) -> AsyncRetrying:
-    """Tries again what may pass, until `deadline` seconds after the first try; then the last error is raised."""
+def retrying(deadline: Deadline) -> AsyncRetrying:
+    """Tries again what may pass, until the deadline; then the last error is raised."""
     return AsyncRetrying(
         retry=retry_if_exception_type(RETRIED),
         wait=_wait,
@@ -62,15 +103,13 @@ def retrying(deadline: float) -> AsyncRetrying:
     )
 
 
-async def call_with_retries(attempt: Callable[[], Awaitable[T]], *, deadline: float) -> T:
-    """Await `attempt()` until it gives a result or a permanent error, for at most `deadline` seconds in all.
+async def call_with_retries(attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
+    """Await `attempt()` until it gives a result or a permanent error, until the deadline at most.
 
     Raises what the last attempt raised; an attempt still running at the deadline raises UnavailableError.
     """
-
-    began = time.monotonic()
     try:
-        async with asyncio.timeout(deadline):
+        async with deadline.timeout():
             try:
                 return await attempt()  # nearly always enough, and tenacity's own work would double a call's cost
             except RETRIED as error:
@@ -81,6 +120,6 @@ async def call_with_retries(attempt: Callable[[], Awaitable[T]], *, deadline: fl
                     raise failed.pop()
                 return await attempt()
 
-            return await retrying(deadline - (time.monotonic() - began))(again)
+            return await retrying(deadline)(again)
     except TimeoutError:
-        raise UnavailableError(f"no answer within {deadline:g} s") from None
+        raise UnavailableError(f"no answer within {deadline.seconds:g} s") from None

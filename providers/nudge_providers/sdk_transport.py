@@ -17,11 +17,18 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, AsyncStream
 from pydantic import SecretStr
 
 from nudge_providers.errors import MalformedReply, NudgeError, UsageError
-from nudge_providers.http_errors import broke_off, cannot_connect, no_connection_in_time, tls_failed
+from nudge_providers.http_errors import (
+    Refine,
+    broke_off,
+    cannot_connect,
+    no_connection_in_time,
+    no_refinement,
+    tls_failed,
+)
 from nudge_providers.limits import Limits
 from nudge_providers.request_ids import HEADER
 from nudge_providers.retry import Disconnected
-from nudge_providers.transport import Incoming, Refine, Transport, no_refinement
+from nudge_providers.transport import Incoming, Transport
 
 
 class SdkTransport(Transport):

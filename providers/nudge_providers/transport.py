@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 
+from nudge_providers.account import Account, account
 from nudge_providers.errors import (
     EndpointError,
     MalformedReply,
@@ -19,16 +20,16 @@ from nudge_providers.errors import (
     UsageError,
     printable,
 )
-from nudge_providers.http_errors import error_for_status
-from nudge_providers.limits import CHARACTERS_A_TOKEN, Account, Limits, account
+from nudge_providers.http_errors import Refine, decoded_error, error_for_status, no_refinement
+from nudge_providers.limits import Limits
+from nudge_providers.measures import comparable, tokens_of, written
+from nudge_providers.place import Load, Place
 from nudge_providers.request_ids import HEADER, RequestId
-from nudge_providers.retry import Disconnected, call_with_retries
+from nudge_providers.retry import Deadline, Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024  # of a reply or of a whole stream
 MAX_EVENT_SIZE = 1024 * 1024  # characters; an event is one token and at most a hundred others
-
-Refine = Callable[[EndpointError, Any], EndpointError]
 
 
 class Reply(NamedTuple):
@@ -46,16 +47,11 @@ class Incoming(NamedTuple):
     parts: AsyncIterator[bytes]
 
 
-def no_refinement(error: EndpointError, _body: object) -> EndpointError:
-    """Leave the error as it is."""
-    return error
-
-
 class Transport(ABC):
     """Requests to one server.
 
     endpoint: how errors name it. owner: base URL and key, whose limits all requests share.
-    deadline: seconds for one call, retries and waits included.
+    deadline: seconds for one call, retries and the waits between them included; waiting for the account is not.
     stall_timeout: seconds without a byte after which a stream counts as broken off.
     limits: the user's own, of the account; more come from the replies' headers.
     refine: turns a status error into the server's own, more telling one, given the decoded body.
@@ -96,21 +92,25 @@ class Transport(ABC):
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> Reply:
         """POST `payload` as JSON; the decoded reply. Raises the classified errors of this package."""
-        return await self._call("POST", path, payload, _tokens(payload))
+        return await self._call("POST", path, payload)
 
     async def get(self, path: str) -> Reply:
         """GET a JSON document."""
-        return await self._call("GET", path, None, 0)
+        return await self._call("GET", path, None)
 
-    async def events(self, path: str, payload: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    async def events(
+        self, path: str, payload: Mapping[str, Any], place: Place | None = None
+    ) -> AsyncGenerator[Any, None]:
         """POST `payload` and give the decoded data of each event, until `[DONE]`; one try, no retries.
 
+        place: the call's, where this is not its first try. It is held until the stream is closed.
         Closing it closes the connection, which is how a server learns that nobody listens. Raises the classified
         errors; Disconnected when the stream breaks off or stalls.
         """
-        decoder, own, size = SseDecoder(), RequestId(self.endpoint), 0
-        await self._limiter().admit(_tokens(payload))
-        async with self._begun(path, payload, own) as reply:
+        decoder, own, size, begun = SseDecoder(), RequestId(self.endpoint), 0, False
+        place = place or self.place()
+        place.tokens = tokens_of(payload)
+        async with place, self._begun(path, payload, own, place) as reply:
             content_type = reply.headers.get("content-type", "").partition(";")[0].strip()
             if content_type.lower() != "text/event-stream":
                 raise MalformedReply(self.endpoint, f"{path} stream", f"comes as {printable(content_type, 40)}")
@@ -126,13 +126,18 @@ class Transport(ABC):
                 for data in self._decoded(decoder, chunk, path):
                     if data == "[DONE]":
                         return
-                    event = self._event(data, path)
+                    event = self._event(data, path, place)
                     own.check_event(event)
+                    if not begun:
+                        begun = True
+                        place.answered(comparable(self.endpoint, payload, 0))
                     yield event
                 self._check_size(size, f"{path} stream")
 
     @asynccontextmanager
-    async def _begun(self, path: str, payload: Mapping[str, Any], own: RequestId) -> AsyncIterator[Incoming]:
+    async def _begun(
+        self, path: str, payload: Mapping[str, Any], own: RequestId, place: Place
+    ) -> AsyncIterator[Incoming]:
         """A stream that has begun. A busy server may let it wait, but not beyond the deadline."""
         async with AsyncExitStack() as stack:
             try:
@@ -141,31 +146,27 @@ class Transport(ABC):
                     own.check(reply.headers.get(HEADER), HEADER)
                     self._limiter().learn(reply.headers)
                     if reply.status != 200:
-                        raise self._error(reply.status, reply.headers, await self._read(reply, path))
+                        body = decoded_error(await self._read(reply, path))
+                        raise self._error(reply.status, reply.headers, body, place)
             except TimeoutError:
                 raise UnavailableError(f"no answer within {self.deadline:g} s", endpoint=self.endpoint) from None
             yield reply
 
-    async def _call(self, method: str, path: str, payload: Mapping[str, Any] | None, tokens: float) -> Reply:
-        limiter = self._limiter()
-        # Waiting for one's turn is not the server's slowness: the deadline begins when the first try may go.
-        await limiter.admit(tokens)
-        tries = 0
+    async def _call(self, method: str, path: str, payload: Mapping[str, Any] | None) -> Reply:
+        place = self.place()
+        place.tokens = tokens_of(payload or {})
 
         async def attempt() -> Reply:
-            nonlocal tries
-            tries += 1
-            if tries > 1:
-                await limiter.admit(tokens)
-            return await self._attempt(method, path, payload)
+            async with place:
+                return await self._attempt(method, path, payload, place)
 
         try:
-            return await call_with_retries(attempt, deadline=self.deadline)
+            return await call_with_retries(attempt, place.deadline)
         except UnavailableError as error:
             error.endpoint = error.endpoint or self.endpoint
             raise
 
-    async def _attempt(self, method: str, path: str, payload: Mapping[str, Any] | None) -> Reply:
+    async def _attempt(self, method: str, path: str, payload: Mapping[str, Any] | None, place: Place) -> Reply:
         own = RequestId(self.endpoint)
         async with self._request(method, path, payload, own.sent) as reply:
             request_id = reply.headers.get(HEADER, "")
@@ -175,8 +176,9 @@ class Transport(ABC):
             if reply.status == 200:
                 data = self._json(raw, path)
                 own.check_event(data)
+                place.answered(comparable(self.endpoint, payload, written(data)))
                 return Reply(data, request_id)
-        raise self._error(reply.status, reply.headers, raw)
+        raise self._error(reply.status, reply.headers, decoded_error(raw), place)
 
     async def _read(self, reply: Incoming, path: str) -> bytes:
         parts: list[bytes] = []
@@ -200,14 +202,14 @@ class Transport(ABC):
             raise MalformedReply(self.endpoint, f"{path} stream", "has an event without an end")
         return events
 
-    def _event(self, data: str, path: str) -> Any:
+    def _event(self, data: str, path: str, place: Place) -> Any:
         """An event's JSON. An error may come inside a 200 stream, with the status it would have had in `code`."""
         event = self._json(data, path)
         if isinstance(event, dict) and event.get("error"):
             detail = event["error"]
             code = detail.get("code") if isinstance(detail, dict) else None
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
-            raise self._refine(error_for_status(self.endpoint, status, {}, event), event)
+            raise self._error(status, {}, event, place)
         return event
 
     def _json(self, raw: bytes | str, path: str) -> Any:
@@ -216,15 +218,20 @@ class Transport(ABC):
         except (ValueError, RecursionError):
             raise MalformedReply(self.endpoint, f"{path} body", "is not JSON") from None
 
-    def _error(self, status: int, headers: Mapping[str, str], raw: bytes) -> EndpointError:
-        try:
-            body: Any = json.loads(raw)
-        except (ValueError, RecursionError):
-            body = raw.decode("utf-8", "replace")
+    def _error(self, status: int, headers: Mapping[str, str], body: Any, place: Place) -> EndpointError:
         error = self._refine(error_for_status(self.endpoint, status, headers, body), body)
-        if isinstance(error, RateLimitedError) and error.retry_after:
-            self._limiter().pause(error.retry_after)
+        if isinstance(error, RateLimitedError | UnavailableError):
+            place.refused(error, status, headers)
         return error
+
+    def place(self) -> Place:
+        """A place for one call at the account. The call's deadline begins now."""
+        return self._limiter().place(Deadline(self.deadline))
+
+    @property
+    def load(self) -> Load | None:
+        """How things stand at the account; None before the first request."""
+        return self._account.load() if self._account else None
 
     def _limiter(self) -> Account:
         if self._account is None:
@@ -236,10 +243,3 @@ class Transport(ABC):
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError(f"{self.endpoint}: it is closed, and answers no more")
-
-
-def _tokens(payload: Mapping[str, Any]) -> float:
-    """About how many tokens a request may take: what providers count against an account before they answer."""
-    prompt = payload.get("prompt")
-    size = len(prompt) / CHARACTERS_A_TOKEN if isinstance(prompt, str) else 0.0
-    return size + float(payload.get("max_tokens", 0))

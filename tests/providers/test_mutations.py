@@ -139,7 +139,7 @@ async def test_mutated_streams(dialect: str) -> None:
         at = dice.randrange(len(changed))
         changed[at] = mutate(changed[at], dice)
 
-        async def events(path: str, payload: Any, changed: Any = changed) -> Any:
+        async def events(path: str, payload: Any, place: Any, changed: Any = changed) -> Any:
             for event in changed:
                 yield event
 

@@ -4,6 +4,7 @@ For tests, and for simulating what a pair of endpoints would cost before anyone 
 """
 
 from nudge_providers.standins.llamacpp import StandIn
+from nudge_providers.standins.quota import Phase, Quota
 from nudge_providers.standins.server import PROMPT_END, Latency, ToyServer, served
 from nudge_providers.standins.together import TogetherStandIn
 from nudge_providers.standins.toys import Model, Written, hashed, toy_pair
@@ -13,6 +14,8 @@ __all__ = [
     "PROMPT_END",
     "Latency",
     "Model",
+    "Phase",
+    "Quota",
     "StandIn",
     "TogetherStandIn",
     "ToyServer",

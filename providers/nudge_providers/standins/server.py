@@ -19,6 +19,7 @@ from nudge_providers.standins.toys import Model, Written, spelled
 
 PROMPT_END = "<|answer|>"
 CUT = "\ufffd"  # what servers put for the bytes of a character that the limit cut short
+EXTRA_HEADERS = "extra_headers"  # of a request: what a fault that lets it pass adds to its reply
 Fault = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse | None]]
 
 
@@ -116,6 +117,7 @@ class ToyServer(ABC):
         """Listen on 127.0.0.1; `url` is set then. tls: with the certificate to show."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post(self.path, self._complete)
+        app.on_response_prepare.append(_add_headers)
         self.routes(app.router)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, **options)
         await self._runner.setup()
@@ -188,6 +190,10 @@ class ToyServer(ABC):
 def compact(data: Any) -> bytes:
     """JSON without spaces, in UTF-8."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(request.get(EXTRA_HEADERS, {}))
 
 
 async def _until(moment: float) -> None:

@@ -1,0 +1,87 @@
+"""One call's place among the requests of its account, and how things stand there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from nudge_providers.errors import RateLimitedError, UnavailableError
+from nudge_providers.retry import Deadline
+
+if TYPE_CHECKING:
+    from nudge_providers.account import Account
+
+# Whose requests go first: the lowest number's. Tasks inherit it from whoever started them.
+turn: ContextVar[int] = ContextVar("turn", default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An account at one moment.
+
+    limit: requests that may be under way at once. why: it is that, in a few words. rate_limited, retries: 429s and
+    repeated requests so far. requests_per_minute: what holds now, infinite where nobody has said.
+    """
+
+    limit: float
+    in_flight: int
+    waiting: int
+    why: str
+    rate_limited: int
+    retries: int
+    requests_per_minute: float
+
+
+class Place:
+    """One call's place among the requests of its account: `async with` it holds one for each try.
+
+    A try that follows another waits where the first one stood, not behind everyone who came since. tokens: about what a
+    request takes of the account's. deadline: stands still while the call waits here.
+    """
+
+    __slots__ = (  # many are waiting in a batch
+        "_account",
+        "_tries",
+        "began",
+        "deadline",
+        "epoch",
+        "per_minute",
+        "settled",
+        "ticket",
+        "tokens",
+        "turn",
+        "width",
+    )
+
+    def __init__(self, account: Account, deadline: Deadline, ticket: int) -> None:
+        self._account, self._tries = account, 0
+        self.tokens, self.deadline, self.ticket = 0.0, deadline, ticket
+        self.turn = turn.get()
+        # Of the latest try: when it was sent, in which window, by which rate, as one of how many, and if it is over.
+        self.began, self.epoch, self.per_minute, self.width, self.settled = 0.0, 0, math.inf, 0, False
+
+    async def __aenter__(self) -> Place:
+        if self._tries:
+            self._account.retries += 1
+        self._tries += 1
+        if not self._account.enter(self):
+            with self.deadline.standing():
+                await self._account.wait(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._account.leave(self)
+
+    def answered(self, kind: Hashable) -> None:
+        """The server answers. kind: what the time until now may be compared with, None where nothing may."""
+        self._account.answered(self, kind)
+
+    def refused(self, error: RateLimitedError | UnavailableError, status: int, headers: Mapping[str, str]) -> None:
+        """The server has refused this try, and says perhaps for how long and what it allows."""
+        self._account.refused(self, error, status, headers)
