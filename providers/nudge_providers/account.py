@@ -19,9 +19,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from pydantic import SecretStr
 
 from nudge_providers.errors import RateLimitedError, UnavailableError
-from nudge_providers.limits import Limits, Rate, told
+from nudge_providers.limits import Limits, Load, Rate, told
 from nudge_providers.pace import Pace
-from nudge_providers.place import Load, Place
+from nudge_providers.place import Place
 from nudge_providers.retry import Deadline
 from nudge_providers.window import Window
 

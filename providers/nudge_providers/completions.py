@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from nudge_providers.echo import scored
 from nudge_providers.errors import CapabilityError, EndpointError, MalformedReply, UsageError
 from nudge_providers.http_transport import HttpTransport
-from nudge_providers.limits import Limits
+from nudge_providers.limits import Limits, Load
 from nudge_providers.parsing import TokenParser, describe, finish_reason, parse_usage, string
-from nudge_providers.place import Load, Place
+from nudge_providers.place import Place
 from nudge_providers.profile import Profile
 from nudge_providers.retry import retrying
 from nudge_providers.transport import Transport

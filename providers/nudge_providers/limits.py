@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from nudge_providers.window import MAXIMUM, START
 
 BURST = 0.1  # share of a second's allowance that may go out at once
+
+# Whose requests go first: the lowest number's. Tasks inherit it from whoever started them.
+turn: ContextVar[int] = ContextVar("turn", default=0)
 
 # Header, what it limits, and the seconds it counts over: OpenAI's and its followers' by the minute, Together's by the
 # second (their API references).
@@ -32,6 +36,23 @@ class Limits:
     tokens_per_minute: float = math.inf
     max_concurrency: int = MAXIMUM
     start_concurrency: int = START
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An account at one moment.
+
+    limit: requests that may be under way at once. why: it is that, in a few words. rate_limited, retries: 429s and
+    repeated requests so far. requests_per_minute: what holds now, infinite where nobody has said.
+    """
+
+    limit: float
+    in_flight: int
+    waiting: int
+    why: str
+    rate_limited: int
+    retries: int
+    requests_per_minute: float
 
 
 def told(headers: Mapping[str, str]) -> dict[str, float]:

@@ -1,39 +1,18 @@
-"""One call's place among the requests of its account, and how things stand there."""
+"""One call's place among the requests of its account."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from nudge_providers.errors import RateLimitedError, UnavailableError
+from nudge_providers.limits import turn
 from nudge_providers.retry import Deadline
 
 if TYPE_CHECKING:
     from nudge_providers.account import Account
-
-# Whose requests go first: the lowest number's. Tasks inherit it from whoever started them.
-turn: ContextVar[int] = ContextVar("turn", default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """An account at one moment.
-
-    limit: requests that may be under way at once. why: it is that, in a few words. rate_limited, retries: 429s and
-    repeated requests so far. requests_per_minute: what holds now, infinite where nobody has said.
-    """
-
-    limit: float
-    in_flight: int
-    waiting: int
-    why: str
-    rate_limited: int
-    retries: int
-    requests_per_minute: float
 
 
 class Place:

@@ -21,9 +21,9 @@ from nudge_providers.errors import (
     printable,
 )
 from nudge_providers.http_errors import Refine, decoded_error, error_for_status, no_refinement
-from nudge_providers.limits import Limits
+from nudge_providers.limits import Limits, Load
 from nudge_providers.measures import comparable, tokens_of, written
-from nudge_providers.place import Load, Place
+from nudge_providers.place import Place
 from nudge_providers.request_ids import HEADER, RequestId
 from nudge_providers.retry import Deadline, Disconnected, call_with_retries
 from nudge_providers.sse import SseDecoder

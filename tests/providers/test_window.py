@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from nudge_providers import CompletionRequest, RateLimitedError
 from nudge_providers.account import GIVE_UP, MOST_PAUSE, Account
-from nudge_providers.limits import Limits
-from nudge_providers.place import Place, turn
+from nudge_providers.limits import Limits, turn
+from nudge_providers.place import Place
 from nudge_providers.retry import Deadline
 from nudge_providers.standins import PROMPT_END, VllmStandIn
 from nudge_providers.standins.server import Fault
