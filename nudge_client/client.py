@@ -54,7 +54,7 @@ class NudgeClient:
         if settings is not None and not isinstance(settings, Settings):
             raise UsageError("settings is not a Settings object")
         self.settings = _with_options(settings or Settings(), given | options)
-        check_template(self.settings.template)
+        check_template(self.settings.chat_template)
         self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}
         self._providers: dict[Author, Provider] = {}
         self._planner = Planner()
@@ -115,7 +115,7 @@ class NudgeClient:
             base = base_prompt(messages, settings.form, settings.answer_start)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
         await asyncio.gather(*(provider.capabilities() for provider in self._providers.values()))
-        nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
+        nudger = await chat_prompt(self._providers["nudger"], messages, settings.chat_template)
         stop = base.stop if settings.base_stop is None else settings.base_stop
         return Rendered(settings.bos + base.text, nudger, stop)
 
