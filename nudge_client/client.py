@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from nudge_client.answer import Answer
+from nudge_client.checkpoint import Checkpoint
 from nudge_client.config import check_settings
 from nudge_client.counting import count_cl100k
 from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, decode, decode_paper
@@ -88,13 +89,17 @@ class NudgeClient:
             pass
         return stream.answer
 
-    def stream(self, prompt: Prompt, **options: Any) -> AnswerStream:
-        """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`."""
+    def stream(self, prompt: Prompt, *, begun: Checkpoint | None = None, **options: Any) -> AnswerStream:
+        """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`.
+
+        begun: where the same answer, by the same settings, was broken off; it is told again from its beginning, and
+        only what is missing is requested.
+        """
         settings = _with_options(self.settings, options)
         if {"base", "nudger", "timeout", "providers"} & options.keys():
             raise UsageError("endpoints, their accounts and their timeout belong to the client, not to one answer")
         messages = as_messages(prompt, settings.system)
-        return AnswerStream(lambda: self._prepare(messages, settings))
+        return AnswerStream(lambda: self._prepare(messages, settings), begun)
 
     async def rendered(self, prompt: Prompt, **options: Any) -> Rendered:
         """What each model would be sent for `prompt`. Raises as `generate` does."""

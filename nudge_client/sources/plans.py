@@ -6,12 +6,13 @@ A plan changes requests, seconds and money, never the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from nudge_client.decoding.events import Ask, AskChunk, Author, Hint, Reply, Steps
 from nudge_client.sources.chunked import ChunkedSource
-from nudge_client.sources.ledger import Ledger
+from nudge_client.sources.ledger import Entry, Ledger
+from nudge_client.sources.memory import Told
 from nudge_client.sources.streaming import StreamSource
 from nudge_client.sources.verified import VerifyingSource
 from nudge_providers.errors import EndpointError
@@ -35,6 +36,9 @@ class Plan(Protocol):
     def hint(self, hint: Hint) -> None:
         """Take note of what the decoder may ask soon."""
 
+    def restore(self, entries: Mapping[Author, Sequence[Entry]], told: Mapping[Author, Told]) -> None:
+        """Go on with an answer that another process began: its requests, and what their replies told."""
+
     async def aclose(self) -> None:
         """End every request under way."""
 
@@ -56,6 +60,10 @@ class Chunked:
 
     def hint(self, hint: Hint) -> None:
         """No use for it."""
+
+    def restore(self, entries: Mapping[Author, Sequence[Entry]], told: Mapping[Author, Told]) -> None:  # noqa: ARG002
+        for author, source in self._sources.items():
+            source.ledger.entries[:] = entries[author]
 
     async def aclose(self) -> None:
         """Nothing is ever under way between questions."""
@@ -105,6 +113,12 @@ class Streaming:
     def hint(self, hint: Hint) -> None:
         if hint.author == "nudger" and not self._scout:
             self.base.hang_up()  # it was cut
+
+    def restore(self, entries: Mapping[Author, Sequence[Entry]], told: Mapping[Author, Told]) -> None:
+        sources: dict[Author, StreamSource] = {"base": self.base, "nudger": self.nudger}
+        for author, source in sources.items():
+            source.ledger.entries[:] = entries[author]
+            source.memory.told = told[author]  # the scout begins at the beginning
 
     async def aclose(self) -> None:
         if self._scouting:
