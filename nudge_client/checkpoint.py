@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from nudge_client.decoding.events import Author, Reply
-from nudge_client.sources import Entry, Ledger
+from nudge_client.sources import Entry
 from nudge_providers.errors import UsageError
 from nudge_providers.types import Completion, End, Token, Usage
 
@@ -41,6 +41,10 @@ class Checkpoint:
         except (KeyError, TypeError, ValueError, IndexError):
             raise UsageError("that is no checkpoint of an answer") from None
 
+    def part(self) -> dict[str, Any]:
+        """All of it in one part."""
+        return part_since(Mark(), self.replies, self.entries, self.seconds)[0]
+
     @classmethod
     def of(cls, parts: Iterable[Mapping[str, Any]]) -> Checkpoint:
         """The checkpoint that `parts` make, in order."""
@@ -64,7 +68,7 @@ class Mark(NamedTuple):
 
 
 def part_since(
-    mark: Mark, replies: Sequence[Reply], ledgers: Mapping[Author, Ledger], seconds: float
+    mark: Mark, replies: Sequence[Reply], requests: Mapping[Author, Sequence[Entry]], seconds: float
 ) -> tuple[dict[str, Any], Mark]:
     """What came since `mark`, as JSON values, and the next mark. Requests that are under way are told again later."""
     part: dict[str, Any] = {
@@ -73,7 +77,7 @@ def part_since(
     }
     over: dict[str, int] = {}
     for author, begin in (("base", mark.base), ("nudger", mark.nudger)):
-        entries = ledgers[author].entries[begin:]  # type: ignore[index]
+        entries = requests[author][begin:]  # type: ignore[index]
         part[author] = [begin, [_row(entry) for entry in entries]]
         ended = next((number for number, entry in enumerate(entries) if not entry.ended), len(entries))
         over[author] = begin + ended

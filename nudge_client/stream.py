@@ -71,6 +71,11 @@ class AnswerStream:
         return self._rounds
 
     @property
+    def fresh(self) -> bool:
+        """Whether anything has come that no checkpoint told."""
+        return len(self._replies) > len(self._begun.replies)
+
+    @property
     def answer(self) -> Answer:
         """The finished answer. Raises UsageError while pieces are still to come."""
         if self._finish is None:
@@ -114,7 +119,8 @@ class AnswerStream:
 
     def part_since(self, mark: Mark) -> tuple[dict[str, Any], Mark]:
         """What a checkpoint would have beyond `mark`, as JSON values, and the mark that comes next."""
-        return part_since(mark, self._replies, self._ledgers(), self._elapsed())
+        entries = {author: ledger.entries for author, ledger in self._ledgers().items()}
+        return part_since(mark, self._replies, entries, self._elapsed())
 
     def checkpoint(self) -> Checkpoint:
         """Where the answer stands: hand it to `NudgeClient.stream`, in whatever process, to go on from here."""

@@ -84,3 +84,16 @@ async def call_with_retries(attempt: Callable[[], Awaitable[T]], *, deadline: fl
             return await retrying(deadline - (time.monotonic() - began))(again)
     except TimeoutError:
         raise UnavailableError(f"no answer within {deadline:g} s") from None
+
+
+def persisting(hopeless: Callable[[int], bool]) -> AsyncRetrying:
+    """Tries a whole answer again while its endpoint may come back, after longer and longer waits of up to 30 s.
+
+    hopeless: told how many tries have failed, says whether to give up; then the last error is raised.
+    """
+    return AsyncRetrying(
+        retry=retry_if_exception_type(RETRIED),
+        wait=wait_random_exponential(multiplier=0.5, max=30.0),
+        stop=lambda state: hopeless(state.attempt_number),
+        reraise=True,
+    )
