@@ -17,8 +17,9 @@ from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, de
 from nudge_client.endpoints import open_endpoints
 from nudge_client.planning import PAPER_CHUNK, Planner, Voice
 from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_prompt, chat_prompt, check_template
-from nudge_client.settings import NOT_IN_PAPER, Settings
+from nudge_client.settings import NOT_IN_PAPER, Price, Settings
 from nudge_client.sources import Sampling
+from nudge_client.spending import Metered, Purse
 from nudge_client.stream import AnswerStream, Writing
 from nudge_providers.errors import UsageError
 from nudge_providers.types import Message, Provider
@@ -37,7 +38,10 @@ class NudgeClient:
 
     base, nudger: an endpoint `provider:model@url`, or a `Provider`; left out, the embedded pair on this machine.
     settings: checked `Settings` to start from. options: single settings by name, such as `threshold=0.4`.
-    Raises UsageError for a bad endpoint or setting. Use it as `async with`; one client serves many answers at once.
+    purse: hard caps on what all the client's answers spend together, by the `prices` of the settings. An answer that
+    would pass one raises BudgetError.
+    Raises UsageError for a bad endpoint or setting, or a cap in dollars without prices. Use it as `async with`; one
+    client serves many answers at once.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class NudgeClient:
         nudger: str | Provider | None = None,
         *,
         settings: Settings | None = None,
+        purse: Purse | None = None,
         **options: Any,
     ) -> None:
         given = {name: value for name, value in (("base", base), ("nudger", nudger)) if isinstance(value, str)}
@@ -54,8 +59,16 @@ class NudgeClient:
                 raise UsageError(f"{name} is neither an endpoint nor a Provider (see nudge_providers.types.Provider)")
         if settings is not None and not isinstance(settings, Settings):
             raise UsageError("settings is not a Settings object")
+<<<<<<< HEAD
         self.settings = _with_options(settings or Settings(), given | options)
         check_template(self.settings.chat_template)
+=======
+        self.settings = with_options(settings or Settings(), given | options)
+        check_template(self.settings.template)
+        self._purse = purse
+        if purse and purse.max_cost is not None:
+            _check_prices(self.settings)
+>>>>>>> d5b26112da0a206d57f9bcaa2810d89e651aaf41
         self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}
         self._providers: dict[Author, Provider] = {}
         self._planner = Planner()
@@ -89,6 +102,7 @@ class NudgeClient:
             pass
         return stream.answer
 
+<<<<<<< HEAD
     def stream(self, prompt: Prompt, *, begun: Checkpoint | None = None, **options: Any) -> AnswerStream:
         """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`.
 
@@ -96,6 +110,11 @@ class NudgeClient:
         only what is missing is requested.
         """
         settings = _with_options(self.settings, options)
+=======
+    def stream(self, prompt: Prompt, **options: Any) -> AnswerStream:
+        """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`."""
+        settings = with_options(self.settings, options)
+>>>>>>> d5b26112da0a206d57f9bcaa2810d89e651aaf41
         if {"base", "nudger", "timeout", "providers"} & options.keys():
             raise UsageError("endpoints, their accounts and their timeout belong to the client, not to one answer")
         messages = as_messages(prompt, settings.system)
@@ -103,7 +122,7 @@ class NudgeClient:
 
     async def rendered(self, prompt: Prompt, **options: Any) -> Rendered:
         """What each model would be sent for `prompt`. Raises as `generate` does."""
-        settings = _with_options(self.settings, options)
+        settings = with_options(self.settings, options)
         return await self._render(as_messages(prompt, settings.system), settings)
 
     @property
@@ -146,15 +165,32 @@ class NudgeClient:
         endpoints = [getattr(self.settings, author) for author in named]
         opened = await self._stack.enter_async_context(open_endpoints(endpoints, self.settings))
         self._providers = handed | dict(zip(named, opened, strict=True))
+        if purse := self._purse:
+            prices = self.settings.prices
+            self._providers = {
+                author: Metered(provider, purse, prices.get(author, Price()))
+                for author, provider in self._providers.items()
+            }
 
 
-def _with_options(settings: Settings, options: dict[str, Any]) -> Settings:
+def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
+    """`settings` with some of them set anew, checked. Raises UsageError."""
     if not options:
         return settings
     # Only what was set, so that the checks still know what was asked for. One answer by the paper's method leaves aside
     # what was set for others and the method does not have.
     apart = set(NOT_IN_PAPER) if options.get("preset") == "paper" else None
-    return check_settings(settings.model_dump(exclude_unset=True, exclude=apart) | options)
+    return check_settings(settings.model_dump(exclude_unset=True, exclude=apart) | dict(options))
+
+
+def _check_prices(settings: Settings) -> None:
+    """A cap in dollars holds nothing where a price is not known."""
+    for author in ("base", "nudger"):
+        if author not in settings.prices:
+            raise UsageError(
+                f"max_cost needs prices: put [prices.{author}] with prompt and completion, in dollars for a million "
+                "tokens, into nudge.toml; 0 for a model that costs nothing"
+            )
 
 
 def _paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:

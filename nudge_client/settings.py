@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -62,9 +63,16 @@ class Price(BaseModel):
 
     def of(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
         """Dollars. cached_tokens: part of the prompt's."""
-        cached = self.prompt if self.cached is None else self.cached
-        fresh = prompt_tokens - cached_tokens
-        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+        return float(self.exact(prompt_tokens, cached_tokens, completion_tokens))
+
+    def exact(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> Fraction:
+        """The same without rounding, each price taken for the decimal that it is written as."""
+        fresh, cached, written = (
+            Fraction(repr(price))
+            for price in (self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
+        )
+        whole = (prompt_tokens - cached_tokens) * fresh + cached_tokens * cached + completion_tokens * written
+        return whole / 1_000_000
 
 
 class Settings(BaseModel):

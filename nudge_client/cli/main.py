@@ -118,11 +118,11 @@ def _ending(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    from nudge_providers.errors import NudgeError, UsageError
+    from nudge_providers.errors import BudgetError, NudgeError, UsageError
 
     if isinstance(error, NudgeError):
         click.echo(f"nudge: {error}", err=True)
-        return 2 if isinstance(error, UsageError) else 3
+        return 2 if isinstance(error, UsageError) else 4 if isinstance(error, BudgetError) else 3
     if isinstance(error, OSError) and error.strerror:
         click.echo(f"nudge: {error.filename or 'cannot write the output'}: {error.strerror}", err=True)
         _discard_output()

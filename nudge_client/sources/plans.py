@@ -15,7 +15,7 @@ from nudge_client.sources.ledger import Entry, Ledger
 from nudge_client.sources.memory import Told
 from nudge_client.sources.streaming import StreamSource
 from nudge_client.sources.verified import VerifyingSource
-from nudge_providers.errors import EndpointError
+from nudge_providers.errors import BudgetError, EndpointError
 
 PlanName = Literal["auto", "chunked", "streaming", "verified"]
 Overlap = Literal["none", "ahead", "eager"]
@@ -140,7 +140,7 @@ class Streaming:
                     reply = await source.next_token(event, speculative=True)
                 elif isinstance(event, Hint) and event.author == "nudger" and self._overlap != "eager":
                     self.base.hang_up()  # it was cut
-        except (EndpointError, StopIteration):
+        except (EndpointError, BudgetError, StopIteration):
             pass
         finally:
             self.base.tell()  # the decoder goes on alone

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
@@ -22,6 +24,9 @@ T = TypeVar("T")
 MAX_RETRY_AFTER = 60.0
 RETRIED = (RateLimitedError, UnavailableError)
 _backoff = wait_random_exponential(multiplier=0.25, max=8.0)
+
+Listener: TypeAlias = Callable[[BaseException], Awaitable[None]]
+_listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
 
 
 class Unreachable(UnavailableError):
@@ -52,12 +57,32 @@ def _stop_at(deadline: float) -> Callable[[RetryCallState], bool]:
     return stop
 
 
+@contextmanager
+def telling(listener: Listener) -> Iterator[None]:
+    """What is tried again meanwhile is told to `listener`: each failure, before the next try is made.
+
+    A server may bill a try that broke off and the next one, too. What the listener raises ends the call.
+    """
+    before = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
+
+async def _tell(state: RetryCallState) -> None:
+    listener, error = _listener.get(), state.outcome.exception() if state.outcome else None
+    if listener and error:
+        await listener(error)
+
+
 def retrying(deadline: float) -> AsyncRetrying:
     """Tries again what may pass, until `deadline` seconds after the first try; then the last error is raised."""
     return AsyncRetrying(
         retry=retry_if_exception_type(RETRIED),
         wait=_wait,
         stop=_stop_at(deadline),
+        before_sleep=_tell,
         reraise=True,
     )
 
