@@ -59,16 +59,11 @@ class NudgeClient:
                 raise UsageError(f"{name} is neither an endpoint nor a Provider (see nudge_providers.types.Provider)")
         if settings is not None and not isinstance(settings, Settings):
             raise UsageError("settings is not a Settings object")
-<<<<<<< HEAD
-        self.settings = _with_options(settings or Settings(), given | options)
-        check_template(self.settings.chat_template)
-=======
         self.settings = with_options(settings or Settings(), given | options)
-        check_template(self.settings.template)
+        check_template(self.settings.chat_template)
         self._purse = purse
         if purse and purse.max_cost is not None:
             _check_prices(self.settings)
->>>>>>> d5b26112da0a206d57f9bcaa2810d89e651aaf41
         self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}
         self._providers: dict[Author, Provider] = {}
         self._planner = Planner()
@@ -102,19 +97,13 @@ class NudgeClient:
             pass
         return stream.answer
 
-<<<<<<< HEAD
     def stream(self, prompt: Prompt, *, begun: Checkpoint | None = None, **options: Any) -> AnswerStream:
         """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`.
 
         begun: where the same answer, by the same settings, was broken off; it is told again from its beginning, and
         only what is missing is requested.
         """
-        settings = _with_options(self.settings, options)
-=======
-    def stream(self, prompt: Prompt, **options: Any) -> AnswerStream:
-        """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`."""
         settings = with_options(self.settings, options)
->>>>>>> d5b26112da0a206d57f9bcaa2810d89e651aaf41
         if {"base", "nudger", "timeout", "providers"} & options.keys():
             raise UsageError("endpoints, their accounts and their timeout belong to the client, not to one answer")
         messages = as_messages(prompt, settings.system)
