@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 from nudge_client.answer import Answer
 from nudge_client.checkpoint import Checkpoint
 from nudge_client.config import check_settings
-from nudge_client.counting import count_cl100k
-from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, decode, decode_paper
+from nudge_client.decoding import Author
 from nudge_client.endpoints import open_endpoints
-from nudge_client.planning import PAPER_CHUNK, Planner, Voice
-from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_prompt, chat_prompt, check_template
+from nudge_client.many import MOST, PATIENCE
+from nudge_client.mapping import Mapped, MapRow, mapped
+from nudge_client.method import decoder_of, paper_prompts
+from nudge_client.planning import Planner, Voice
+from nudge_client.prompts import Prompt, as_messages, base_prompt, chat_prompt, check_template
 from nudge_client.settings import NOT_IN_PAPER, Price, Settings
 from nudge_client.sources import Sampling
 from nudge_client.spending import Metered, Purse
@@ -109,6 +111,25 @@ class NudgeClient:
         messages = as_messages(prompt, settings.system)
         return AnswerStream(lambda: self._prepare(messages, settings), begun)
 
+    def map(
+        self,
+        rows: Iterable[MapRow] | AsyncIterable[MapRow],
+        *,
+        ordered: bool = False,
+        concurrency: int = MOST,
+        patience: float = PATIENCE,
+        **options: Any,
+    ) -> AsyncGenerator[Mapped, None]:
+        """Answers to many rows: `async for result in nudge.map(rows)`. Rows are taken as there is room for them.
+
+        rows: prompts as for `generate`, or objects with `prompt` or `messages`, and with `system` and `options` of
+        their own if they like. ordered: in the order of the rows, not as they finish. concurrency: answers at once, at
+        most; the accounts' windows decide how many really are. patience: seconds that endpoints may be down.
+        options: settings for all of them. A row that fails is a result with an `error`; raised is what ends them all:
+        see `Many.outcomes`.
+        """
+        return mapped(self, rows, ordered=ordered, concurrency=concurrency, patience=patience, options=options)
+
     async def rendered(self, prompt: Prompt, **options: Any) -> Rendered:
         """What each model would be sent for `prompt`. Raises as `generate` does."""
         settings = with_options(self.settings, options)
@@ -123,7 +144,7 @@ class NudgeClient:
         if not self._providers:
             raise UsageError("the client is not open; use `async with NudgeClient(…) as nudge:`")
         if settings.preset == "paper":
-            messages, base = _paper_prompts(messages, settings)
+            messages, base = paper_prompts(messages, settings)
         else:
             base = base_prompt(messages, settings.form, settings.answer_start)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
@@ -135,7 +156,7 @@ class NudgeClient:
     async def _prepare(self, messages: list[Message], settings: Settings) -> Writing:
         prompts = await self._render(messages, settings)
         facts = await self._providers["base"].capabilities()
-        decoder, scout, holdback = _decoder(settings, prompts.base_stop)
+        decoder, scout, holdback = decoder_of(settings, prompts.base_stop)
         hot = settings.temperature
         cool = hot if settings.nudger_temperature is None else settings.nudger_temperature
         sampling = Sampling(hot, settings.top_p, settings.seed)
@@ -180,42 +201,6 @@ def _check_prices(settings: Settings) -> None:
                 f"max_cost needs prices: put [prices.{author}] with prompt and completion, in dollars for a million "
                 "tokens, into nudge.toml; 0 for a model that costs nothing"
             )
-
-
-def _paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:
-    """Both models get the paper's system prompt, and the question under its label."""
-    form = "question" if settings.form == "auto" else settings.form
-    if form not in PAPER:
-        raise UsageError(f"the paper's prompts are 'question' and 'instruction', not {form!r}")
-    base = base_prompt(messages, form, settings.answer_start)
-    heading = PAPER[form]
-    system = messages[0].content if messages[0].role == "system" else heading.system
-    return [Message("system", system), Message("user", heading.label + messages[-1].content)], base
-
-
-def _decoder(settings: Settings, base_stop: tuple[str, ...]) -> tuple[Steps[None], Steps[None] | None, Holdback]:
-    if settings.preset == "paper":
-        paper = PaperRules(
-            count=count_cl100k,
-            threshold=settings.threshold,
-            chunk=settings.chunk or PAPER_CHUNK,
-            draft_tokens=settings.draft,
-            max_tokens=settings.max_tokens,
-            max_rounds=settings.max_rounds,
-        )
-        return decode_paper(paper), None, Holdback(hold_words=False)
-    rules = Rules(
-        threshold=settings.threshold,
-        draft_tokens=settings.draft,
-        max_tokens=settings.max_tokens,
-        max_rounds=settings.max_rounds,
-        boundary=settings.boundary,
-        ending=settings.ending,
-        segmentation=settings.segmentation,
-        stop=settings.stop,
-        base_stop=base_stop,
-    )
-    return decode(rules), decode(rules, hasty=True), Holdback(rules.stop, rules.base_stop, rules.segmentation)
 
 
 def generate(prompt: Prompt, **options: Any) -> Answer:

@@ -8,7 +8,6 @@ error.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from nudge_providers.window import Load, turn
 
 from nudge_client.answer import Answer
 from nudge_client.checkpoint import Checkpoint
+from nudge_client.health import Health
 from nudge_client.prompts import Prompt
 from nudge_client.stream import AnswerStream
 from nudge_providers.errors import (
@@ -35,7 +35,6 @@ from nudge_providers.types import Provider
 
 MOST = 256
 PATIENCE = 600.0
-TRIES = 5  # of one answer, when others succeed meanwhile
 TICK = 0.05  # seconds between looks at whether there is room for more
 
 FOR_ALL = (AuthenticationError, NotFoundError, CapabilityError)
@@ -70,46 +69,12 @@ class Answering(Protocol):
     def stream(self, prompt: Prompt, *, begun: Checkpoint | None = None, **options: Any) -> AnswerStream: ...
 
 
-class Health:
-    """Whether the endpoints answer at all, as the answers under way see it."""
-
-    def __init__(self, patience: float) -> None:
-        self.patience = patience
-        self.error: NudgeError | None = None
-        self.since = 0.0
-        self._fine = 0
-
-    def fine(self) -> None:
-        """Something arrived."""
-        self._fine += 1
-        self.error = None
-
-    def failed(self, error: NudgeError) -> None:
-        """An answer could not go on."""
-        if self.error is None:
-            self.since = time.monotonic()
-        self.error = error
-
-    @property
-    def seconds_down(self) -> float:
-        """Since when nothing has arrived, while something failed."""
-        return time.monotonic() - self.since if self.error else 0.0
-
-    def watched(self) -> Callable[[int], bool]:
-        """When one answer should give up: its endpoint is down for good, or fails this answer and serves others."""
-        fine = self._fine
-
-        def hopeless(tries: int) -> bool:
-            return self.seconds_down > self.patience or (tries >= TRIES and self._fine - fine > tries)
-
-        return hopeless
-
-
 class Many:
     """Writes the answers to `works`.
 
     most: answers at once, at most; how many really are, the accounts' windows decide. patience: seconds without any
-    success after which endpoints count as down for good. watch: called with a work and its stream at every new round.
+    success after which endpoints count as down for good. watch: called with a work and its stream at every new round. may_begin: whether
+    more works may be taken, beside those under way.
     """
 
     def __init__(
@@ -120,11 +85,13 @@ class Many:
         most: int = MOST,
         patience: float = PATIENCE,
         watch: Callable[[Work, AnswerStream], None] | None = None,
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
         self._client = client
         self._works = works
         self._most = most
         self._watch = watch
+        self._may_begin = may_begin
         self.health = Health(patience)
         self.active: dict[int, tuple[Work, AnswerStream]] = {}
         self._tasks: set[asyncio.Task[Outcome | None]] = set()
@@ -197,7 +164,7 @@ class Many:
 
     def _has_room(self) -> bool:
         """Not while begun answers wait for their turn: each of those would wait longer."""
-        if len(self._tasks) >= self._most or (self._tasks and self.health.error):
+        if len(self._tasks) >= self._most or (self._tasks and (self.health.error or not self._may_begin())):
             return False
         loads = self.loads().values()
         if not loads:

@@ -45,42 +45,49 @@ def what_matters(settings: Settings) -> dict[str, Any]:
 
 
 class Job:
-    """A job that this process works on, and no other.
+    """A job that this process works on, and no other. out: the output file.
 
-    out: the output file. setup: what the job is, as JSON values; a job that is there already must be the same.
-    restart: put aside what is there. allow_changed: go on though the setup is another; answers that are done stay.
-    retry_failed: take the failures out of the output, so that they are tried again.
-    Raises UsageError and OSError. `close` it.
+    Raises UsageError where there cannot be a job, or another process is at work on it; OSError. `close` it.
     """
 
-    def __init__(
+    output: LineFile
+    journal: Journal
+    done: Done
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.folder = claimed_folder(out)
+        self._lock = locked(self.folder)
+        self._files: list[LineFile | Journal] = []
+
+    def begin(
         self,
-        out: Path,
         setup: Mapping[str, Any],
         *,
         restart: bool = False,
         allow_changed: bool = False,
         retry_failed: bool = False,
     ) -> None:
-        self.out = out
-        self.folder = claimed_folder(out)
-        self._lock = locked(self.folder)
-        try:
-            if restart:
-                self._put_aside()
-            changed = self._check(setup, allow_changed)
-            if retry_failed and out.exists():
-                self._drop_failures()
-            self.output = LineFile(out)
-            self.done = Done(int(setup["samples"]))
-            self.done.read(out)
-            self.journal = Journal(self.folder / "journal.jsonl", self.done.__contains__)
-            if changed:
-                self.journal.clear()
-            sync_folder(out.parent)
-        except BaseException:
-            self._lock.release()
-            raise
+        """Begin the job, or go on with it.
+
+        setup: what it is, as JSON values, with `samples`; a job that is there already must be the same. restart: put
+        aside what is there. allow_changed: go on though the setup is another; answers that are done stay.
+        retry_failed: take the failures out of the output, so that they are tried again. Raises UsageError, OSError.
+        """
+        if restart:
+            self._put_aside()
+        changed = self._check(setup, allow_changed)
+        if retry_failed and self.out.exists():
+            self._drop_failures()
+        self.output = LineFile(self.out)
+        self._files.append(self.output)
+        self.done = Done(int(setup["samples"]))
+        self.done.read(self.out)
+        self.journal = Journal(self.folder / "journal.jsonl", self.done.__contains__)
+        self._files.append(self.journal)
+        if changed:
+            self.journal.clear()
+        sync_folder(self.out.parent)
 
     def add(self, place: Place, line: bytes, *, failed: bool) -> None:
         """Write an answer, or the failure of one. Raises OSError; it is not done then."""
@@ -95,8 +102,8 @@ class Job:
 
     def close(self) -> None:
         """Let go of it."""
-        self.output.close()
-        self.journal.close()
+        for file in self._files:
+            file.close()
         self._lock.release()
 
     def _put_aside(self) -> None:
