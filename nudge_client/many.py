@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Protocol
 
-from nudge_providers.window import Load, turn
 
 from nudge_client.answer import Answer
 from nudge_client.checkpoint import Checkpoint
@@ -30,6 +29,7 @@ from nudge_providers.errors import (
     RateLimitedError,
     UnavailableError,
 )
+from nudge_providers.limits import Load, turn
 from nudge_providers.retry import RETRIED, persisting
 from nudge_providers.types import Provider
 
@@ -73,8 +73,8 @@ class Many:
     """Writes the answers to `works`.
 
     most: answers at once, at most; how many really are, the accounts' windows decide. patience: seconds without any
-    success after which endpoints count as down for good. watch: called with a work and its stream at every new round. may_begin: whether
-    more works may be taken, beside those under way.
+    success after which endpoints count as down for good. watch: called with a work and its stream at every new round.
+    may_begin: whether more works may be taken, beside those under way.
     """
 
     def __init__(

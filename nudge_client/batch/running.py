@@ -29,7 +29,7 @@ BREATH = 200  # rows passed over before the event loop may do something else
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """most: answers at once. patience: seconds that endpoints may be down. max_failures: rows of a run that may fail."""
+    """most: answers at once. patience: seconds that endpoints may be down. max_failures: rows that may fail."""
 
     most: int = MOST
     patience: float = PATIENCE

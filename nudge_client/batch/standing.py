@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from nudge_client.answer import Answer
 from nudge_client.decoding import Author
 from nudge_client.settings import Price
 from nudge_client.spending import Amount, Purse, Spent
+from nudge_providers.limits import Load
 
 if TYPE_CHECKING:
     from nudge_client.batch.job import Job
@@ -116,7 +118,7 @@ class Standing:
                 **{name: getattr(self.spent, name).tokens for name in ("answered", "discarded", "failed")},
             },
             "priced": bool(self._prices),
-            "accounts": {endpoint: asdict(load) for endpoint, load in self._many.loads().items()},
+            "accounts": {endpoint: _told(load) for endpoint, load in self._many.loads().items()},
         }
 
     def _speeds(self) -> tuple[float, float]:
@@ -124,6 +126,11 @@ class Standing:
         began, answers, tokens = self._past[0]
         seconds = max(time.monotonic() - began, 1e-3)
         return (self.answered_now + self.failed_now - answers) / seconds, (self._tokens - tokens) / seconds
+
+
+def _told(load: Load) -> dict[str, Any]:
+    """JSON has no infinity: an account without a limit has None."""
+    return {name: None if value == math.inf else value for name, value in asdict(load).items()}
 
 
 def _plain(amount: Amount) -> list[Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from nudge_client.method import paper_prompts
 from nudge_client.config import check_settings
 from nudge_client.counting import count_cl100k
 from nudge_client.decoding import PaperRules, decode_paper
+from nudge_client.method import paper_prompts
 from nudge_client.planning import PAPER_CHUNK
 from nudge_client.prompts import as_messages
 from tests.toys import Model, Run, run, script, writes
