@@ -142,6 +142,8 @@ class Running:
                         yield Work((row, place), row.prompt, options, self._job.journal.take(place))
                         continue
                     self._add(row, place, {"kind": "UsageError", "message": row.problem})
+                if self.stopped:
+                    return
                 passed += 1
                 if passed % BREATH == 0:
                     await asyncio.sleep(0)

@@ -37,7 +37,7 @@ def batch() -> None:
 )
 @click.argument("source", metavar="")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="Where the answers go, JSONL.")
-@click.option("--format", "form", help="Of the input: jsonl, openai, csv or parquet.  [default: by its name]")
+@click.option("--format", "input_format", help="Of the input: jsonl, openai, csv or parquet.  [default: by its name]")
 @click.option("--template", metavar="TEXT", help="Makes a prompt of a row's fields, such as 'Question: {question}'.")
 @click.option("--samples", type=click.IntRange(1, 1000), default=1, show_default=True, help="Answers to each row.")
 @click.option(

@@ -36,7 +36,7 @@ class Wishes:
 
     source: str
     output: Path
-    form: str | None = None
+    input_format: str | None = None
     template: str | None = None
     samples: int = 1
     concurrency: int = 256
@@ -72,7 +72,7 @@ def run_job(wishes: Wishes, settings: Settings) -> int:
 
 
 def _begun(job: Job, wishes: Wishes, settings: Settings) -> Input:
-    found = input_of(wishes.source, job, wishes.form, wishes.template)
+    found = input_of(wishes.source, job, wishes.input_format, wishes.template)
     try:
         job.begin(
             setup_of(found, settings, wishes.samples),

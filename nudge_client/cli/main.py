@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("nudge_client.cli.run:run", "Answer one prompt."),
     "doctor": ("nudge_client.cli.doctor:doctor", "Find out what endpoints can do."),
     "bench": ("nudge_client.cli.bench:bench", "Compare ways to write the same answers."),
+    "batch": ("nudge_client.cli.batch:batch", "Answer every row of a file."),
     "local": ("nudge_client.cli.local:local", "Keep the embedded pair of models running."),
     "config": ("nudge_client.cli.config:config", "Show the settings, or write a nudge.toml."),
 }
