@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Protocol
 
-
 from nudge_client.answer import Answer
 from nudge_client.checkpoint import Checkpoint
 from nudge_client.health import Health

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from nudge_client.batch.journal import Place
 from nudge_client.batch.records import read_record
+from nudge_client.batch.results.output_rows import lines
 from nudge_providers.errors import UsageError
 
 # How this project writes a row begins; anything else is read whole.
@@ -42,7 +42,7 @@ class Done:
 
     def read(self, path: Path) -> None:
         """Note what an output file holds. Raises UsageError for a line that this job cannot have written."""
-        for number, line in enumerate(lines(path), 1):
+        for number, (_, line) in enumerate(lines(path), 1):
             try:
                 place, failed = told(line)
                 if not 0 <= place.sample < self._samples or place.row < 1:
@@ -56,14 +56,6 @@ class Done:
 
     def _index(self, place: Place) -> int:
         return (place.row - 1) * self._samples + place.sample
-
-
-def lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a file."""
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line
 
 
 def told(line: bytes) -> tuple[Place, bool]:

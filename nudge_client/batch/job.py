@@ -10,16 +10,17 @@ An answer is done when its line is in the output. Nothing else counts, so nothin
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nudge_client.batch.done import Done, lines, told
-from nudge_client.batch.files import LineFile, named, sync_folder, write_document
+from nudge_client.batch.done import Done, told
+from nudge_client.batch.files import LineFile, sync_folder, write_document
 from nudge_client.batch.journal import Journal, Place
+from nudge_client.batch.replacing import replacing
+from nudge_client.batch.results.output_rows import lines
 from nudge_client.settings import Settings
 from nudge_providers.errors import UsageError
 
@@ -137,15 +138,8 @@ class Job:
         return bool(changes)
 
     def _drop_failures(self) -> None:
-        fresh = self.out.with_name(self.out.name + ".new")
-        try:
-            with fresh.open("wb") as file:
-                file.writelines(line for line in lines(self.out) if not told(line)[1])
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.out)
-        except OSError as error:
-            raise named(error, self.out) from None
+        with replacing(self.out) as file:
+            file.writelines(line for _, line in lines(self.out) if not told(line)[1])
 
 
 def claimed_folder(out: Path) -> Path:

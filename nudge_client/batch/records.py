@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from nudge_client.answer import Answer
-from nudge_client.batch.rows import BadRow, Row
+from nudge_client.batch.input.rows import BadRow, Row
 
 OWN_FIELDS = {"row", "sample", "id", "cost", "error", *(field.name for field in fields(Answer))}
 OPENAI_ID = re.compile(r"batch_req_(\d+)(?:_(\d+))?")

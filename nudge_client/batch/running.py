@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nudge_client.answer import Answer
+from nudge_client.batch.input.rows import BadRow, Row
 from nudge_client.batch.job import Job
 from nudge_client.batch.journal import Place
 from nudge_client.batch.records import openai_record, own_record
-from nudge_client.batch.rows import BadRow, Row
 from nudge_client.batch.standing import Standing
 from nudge_client.client import NudgeClient
 from nudge_client.many import MOST, PATIENCE, Many, Outcome, Work

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nudge_client.batch.input.reading import format_of, read_rows
+from nudge_client.batch.input.rows import BadRow, Format, Row
+from nudge_client.batch.input.spool import InputMark, has_only_grown, mark_of, spool
 from nudge_client.batch.job import Job, read_document, what_matters
-from nudge_client.batch.reading import format_of, read_rows
-from nudge_client.batch.rows import BadRow, Format, Row
-from nudge_client.batch.spool import InputMark, has_only_grown, mark_of, spool
 from nudge_client.settings import Settings
 from nudge_providers.errors import UsageError
 

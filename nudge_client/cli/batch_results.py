@@ -1,4 +1,4 @@
-"""`nudge batch report` and `nudge batch export`: what a job gave, and its output in other files."""
+"""`nudge batch status`, `export` and `report`: where a job stands, its output in other files, and what it gave."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def export(out: Path, to: Path, form: str | None, force: bool) -> None:
     As JSONL with the same lines, or as a table in CSV or Parquet. The job may still be running: what is finished is
     written. TO is there whole or not at all.
     """
-    from nudge_client.batch.export import export as write
+    from nudge_client.batch.results.export import export as write
 
     done = write(out, to, form=form, force=force)
     click.echo(f"{to}: {done.records:,} records, {done.failed:,} of them failed", err=True)
@@ -38,16 +38,16 @@ def report(out: Path, html: Path | None, as_json: bool) -> None:
     How many were answered and why others failed; how nudge ratios, lengths, times and costs are spread; and ten answers
     worth reading: the most nudged, the most repetitive, the longest.
     """
-    from nudge_client.batch.report import summarize
+    from nudge_client.batch.results.report import summarize
 
     if html:
-        from nudge_client.batch.export import check_target
+        from nudge_client.batch.results.export import check_target
 
         check_target(out, html, force=True)
     summary = summarize(out)
     if html:
         from nudge_client.batch.replacing import replacing
-        from nudge_client.batch.report_page import page
+        from nudge_client.batch.results.report_page import page
 
         with replacing(html) as file:
             file.write(page(summary).encode())
@@ -58,6 +58,26 @@ def report(out: Path, html: Path | None, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from nudge_client.batch.report_text import show
+    from nudge_client.batch.results.report_text import show
 
     show(summary, Console(highlight=False))
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@debug_option
+def status(out: Path, as_json: bool) -> None:
+    """Tell where the job with the output OUT stands, from any shell."""
+    import json
+
+    from nudge_client.batch.status import status_of
+    from nudge_client.cli.batch_view import picture
+
+    snapshot = status_of(out)
+    if as_json:
+        click.echo(json.dumps(snapshot, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(picture(snapshot))

@@ -16,9 +16,9 @@ import click
 from nudge_client.answer import Answer
 from nudge_client.batch.estimate import estimate
 from nudge_client.batch.files import write_document
+from nudge_client.batch.input.rows import BadRow, Row
 from nudge_client.batch.job import Job
 from nudge_client.batch.journal import Place
-from nudge_client.batch.rows import BadRow, Row
 from nudge_client.batch.running import Limits, Running
 from nudge_client.batch.setup import Input, growth, input_of, keep, setup_of
 from nudge_client.batch.standing import Standing, purse_of

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nudge_client.answer import Answer, ModelStats, Segment, Stats
+from nudge_client.batch.input.rows import BadRow, Row
 from nudge_client.batch.records import openai_record, own_record
-from nudge_client.batch.rows import BadRow, Row
 from nudge_client.decoding import Author, FinishReason
 
 

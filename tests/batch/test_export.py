@@ -18,9 +18,9 @@ import pytest
 from pyarrow import parquet
 
 from nudge_client.batch import export as module
-from nudge_client.batch.export import FORMS, Exported, export
-from nudge_client.batch.input_order import RUN, InputOrder
-from nudge_client.batch.output_rows import lines, records
+from nudge_client.batch.results.export import FORMS, Exported, export
+from nudge_client.batch.results.input_order import RUN, InputOrder
+from nudge_client.batch.results.output_rows import lines, records
 from nudge_providers.errors import UsageError
 from tests.batch.made import answered, failed, openai, own, unread, written
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nudge_client.batch.reading import read_rows
-from nudge_client.batch.rows import BadRow, Format, Row
+from nudge_client.batch.input.reading import read_rows
+from nudge_client.batch.input.rows import BadRow, Format, Row
 from nudge_client.prompts import as_messages
 from nudge_providers.errors import UsageError
 

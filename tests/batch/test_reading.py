@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nudge_client.batch import lines
-from nudge_client.batch.reading import format_of, read_rows
-from nudge_client.batch.rows import BadRow, Format, Row
+from nudge_client.batch.input.reading import format_of, read_rows
+from nudge_client.batch.input.rows import BadRow, Format, Row
 from nudge_providers.errors import UsageError
 
 MESSAGES = [{"role": "user", "content": "Hi"}]

@@ -16,12 +16,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from nudge_client.batch.distributions import BARS, distribution
-from nudge_client.batch.marked import Part, marked
-from nudge_client.batch.report import summarize
-from nudge_client.batch.report_page import page
-from nudge_client.batch.report_text import LONGEST, show
-from nudge_client.batch.worth_reading import repetition
+from nudge_client.batch.results.distributions import BARS, distribution
+from nudge_client.batch.results.marked import Part, marked
+from nudge_client.batch.results.report import summarize
+from nudge_client.batch.results.report_page import page
+from nudge_client.batch.results.report_text import LONGEST, show
+from nudge_client.batch.results.worth_reading import repetition
 from nudge_client.cli.batch_results import export, report
 from nudge_client.decoding import Author
 from nudge_providers.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nudge_client.batch.spool import InputMark, has_only_grown, mark_of, spool
+from nudge_client.batch.input.spool import InputMark, has_only_grown, mark_of, spool
 from nudge_providers.errors import UsageError
 
 

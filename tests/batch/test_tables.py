@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nudge_client.batch import lines
-from nudge_client.batch.reading import read_rows
-from nudge_client.batch.rows import BadRow, Row
+from nudge_client.batch.input.reading import read_rows
+from nudge_client.batch.input.rows import BadRow, Row
 from nudge_providers.errors import UsageError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nudge_client.batch.reading import read_rows
-from nudge_client.batch.rows import BadRow, Row
-from nudge_client.batch.templates import read_template
+from nudge_client.batch.input.reading import read_rows
+from nudge_client.batch.input.rows import BadRow, Row
+from nudge_client.batch.input.templates import read_template
 from nudge_providers.errors import UsageError
 
 

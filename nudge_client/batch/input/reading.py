@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from nudge_client.batch.formats import OPENAI, Shape, bad_row, make_row, plain
-from nudge_client.batch.lines import BLANK, LONGEST, json_in, lines_of, opened
-from nudge_client.batch.rows import BadRow, Format, Row
-from nudge_client.batch.tables import csv_rows, need_pyarrow, parquet_rows
-from nudge_client.batch.templates import read_template
+from nudge_client.batch.input.formats import OPENAI, Shape, bad_row, make_row, plain
+from nudge_client.batch.input.lines import BLANK, LONGEST, json_in, lines_of, opened
+from nudge_client.batch.input.rows import BadRow, Format, Row
+from nudge_client.batch.input.tables import csv_rows, need_pyarrow, parquet_rows
+from nudge_client.batch.input.templates import read_template
 from nudge_providers.errors import UsageError
 
 FORMATS: tuple[Format, ...] = get_args(Format)

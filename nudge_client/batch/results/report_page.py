@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nudge_client.batch.histograms import caption, histogram
-from nudge_client.batch.marked import marked, readable
-from nudge_client.batch.output_rows import MODEL_STATS
-from nudge_client.batch.report import SPREAD
-from nudge_client.batch.worth_reading import figures, reason, title
+from nudge_client.batch.results.histograms import caption, histogram
+from nudge_client.batch.results.marked import marked, readable
+from nudge_client.batch.results.output_rows import MODEL_STATS
+from nudge_client.batch.results.report import SPREAD
+from nudge_client.batch.results.worth_reading import figures, reason, title
 from nudge_client.pages.frame import render
 from nudge_client.pages.numbers import DASH, clean, show_number
 
@@ -17,8 +17,8 @@ from nudge_client.pages.numbers import DASH, clean, show_number
 def page(summary: Mapping[str, Any]) -> str:
     """The page as HTML text, from what `summarize` gives."""
     return render(
-        "batch/report.html.jinja",
-        style="batch/report.css",
+        "batch/results/report.html.jinja",
+        style="batch/results/report.css",
         title=f"nudge batch: {clean(summary['file'])}",
         file=clean(summary["file"]),
         facts=_facts(summary),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nudge_client.batch.lines import opened
+from nudge_client.batch.files import sync_folder
+from nudge_client.batch.input.lines import opened
 from nudge_providers.errors import UsageError
 
 BLOCK = 1 << 20  # bytes held at a time
@@ -36,21 +37,12 @@ def spool(stream: BinaryIO, folder: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise UsageError(f"standard input cannot be kept as {target}: {error.strerror or error}") from None
     finally:
         part.unlink(missing_ok=True)
     return target
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk when its folder is (fsync(2))."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)
 
 
 def mark_of(path: Path, size: int | None = None) -> InputMark:

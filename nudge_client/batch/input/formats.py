@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from nudge_client.batch.rows import BadRow, Row
-from nudge_client.batch.templates import Template
+from nudge_client.batch.input.rows import BadRow, Row
+from nudge_client.batch.input.templates import Template
 from nudge_client.config import check_settings
 from nudge_client.prompts import Prompt, as_messages
 from nudge_providers.errors import UsageError, printable

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from nudge_client.batch.distributions import distribution
-from nudge_client.batch.output_rows import MODEL_STATS, lines, parsed
 from nudge_client.batch.records import Record, read_record
-from nudge_client.batch.worth_reading import WorthReading, told
+from nudge_client.batch.results.distributions import distribution
+from nudge_client.batch.results.output_rows import MODEL_STATS, lines, parsed
+from nudge_client.batch.results.worth_reading import WorthReading, told
 from nudge_client.pages.numbers import Unit
 
 # What is spread: what it is called, and its unit.

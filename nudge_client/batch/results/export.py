@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nudge_client.batch.columns import Columns, Kind, as_text
-from nudge_client.batch.input_order import InputOrder
-from nudge_client.batch.output_rows import lines, parsed
 from nudge_client.batch.records import read_record
 from nudge_client.batch.replacing import replacing
+from nudge_client.batch.results.columns import Columns, Kind, as_text
+from nudge_client.batch.results.input_order import InputOrder
+from nudge_client.batch.results.output_rows import lines, parsed
 from nudge_providers.errors import UsageError
 
 FORMS = ("jsonl", "csv", "parquet")

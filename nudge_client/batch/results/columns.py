@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from nudge_client.batch.output_rows import MODEL_STATS
 from nudge_client.batch.records import Record
+from nudge_client.batch.results.output_rows import MODEL_STATS
 
 Kind = Literal["whole", "number", "truth", "text"]
 

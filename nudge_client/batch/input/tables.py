@@ -14,10 +14,10 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from nudge_client.batch.formats import Shape, bad_row, make_row
-from nudge_client.batch.lines import LONGEST, lines_of, opened
-from nudge_client.batch.rows import BadRow, Row
-from nudge_client.batch.templates import Template
+from nudge_client.batch.input.formats import Shape, bad_row, make_row
+from nudge_client.batch.input.lines import LONGEST, lines_of, opened
+from nudge_client.batch.input.rows import BadRow, Row
+from nudge_client.batch.input.templates import Template
 from nudge_providers.errors import UsageError, printable
 
 LONGEST_CELL = 16 << 20  # characters of a CSV cell: as much as a quote that nobody closes can swallow

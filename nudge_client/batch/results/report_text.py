@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nudge_client.batch.marked import marked, readable
-from nudge_client.batch.output_rows import MODEL_STATS
-from nudge_client.batch.report import SPREAD
-from nudge_client.batch.worth_reading import figures, reason, title
+from nudge_client.batch.results.marked import marked, readable
+from nudge_client.batch.results.output_rows import MODEL_STATS
+from nudge_client.batch.results.report import SPREAD
+from nudge_client.batch.results.worth_reading import figures, reason, title
 from nudge_client.pages.numbers import clean, show_number
 
 LONGEST = 800  # characters of an answer; the page has all of it
