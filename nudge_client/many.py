@@ -34,6 +34,7 @@ from nudge_providers.types import Provider
 
 MOST = 256
 PATIENCE = 600.0
+STEP = 8
 TICK = 0.05  # seconds between looks at whether there is room for more
 
 FOR_ALL = (AuthenticationError, NotFoundError, CapabilityError)
@@ -144,7 +145,8 @@ class Many:
         return task
 
     async def _begin_more(self) -> None:
-        for _ in range(max(1, len(self._tasks) // 8)):
+        # A few at a time: whether they fit shows when they have asked for their places.
+        for _ in range(max(STEP, len(self._tasks) // STEP)):
             if self._dry or not self._has_room():
                 return
             work = await self._take()
