@@ -117,10 +117,7 @@ class NudgeClient:
     async def _render(self, messages: list[Message], settings: Settings) -> Rendered:
         if not self._providers:
             raise UsageError("the client is not open; use `async with NudgeClient(…) as nudge:`")
-        if settings.preset == "paper":
-            messages, base = _paper_prompts(messages, settings)
-        else:
-            base = base_prompt(messages, settings.form, settings.answer_start)
+        messages, base = asked(messages, settings)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
         await asyncio.gather(*(provider.capabilities() for provider in self._providers.values()))
         nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
@@ -175,6 +172,16 @@ def _check_prices(settings: Settings) -> None:
                 f"max_cost needs prices: put [prices.{author}] with prompt and completion, in dollars for a million "
                 "tokens, into nudge.toml; 0 for a model that costs nothing"
             )
+
+
+def asked(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:
+    """The conversation that the nudging model is shown, and the base model's prompt but for its BOS.
+
+    Raises UsageError when the form does not suit the conversation.
+    """
+    if settings.preset == "paper":
+        return _paper_prompts(messages, settings)
+    return messages, base_prompt(messages, settings.form, settings.answer_start)
 
 
 def _paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:

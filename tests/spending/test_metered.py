@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,43 +245,42 @@ async def test_the_rest_is_the_providers() -> None:
 )
 async def test_each_try_is_paid_for(stream: bool, respond: Callable[..., Any], billed: int) -> None:
     """A server may bill the try that broke off, and the next one: together never more than was counted."""
-    server = await StandIn(writes("one two three four five six")).start()
+    async with AsyncExitStack() as stack:
+        server = await StandIn(writes("one two three four five six")).start()
+        stack.push_async_callback(server.stop)
+        inner = adapter("llamacpp", server.url, 5)
+        stack.push_async_callback(inner.aclose)
 
-    async def once(request: web.Request, body: dict[str, Any]) -> web.StreamResponse | None:
-        return await respond(server, request, body) if len(server.bodies) == 1 else None
+        async def once(request: web.Request, body: dict[str, Any]) -> web.StreamResponse | None:
+            return await respond(server, request, body) if len(server.bodies) == 1 else None
 
-    server.fault = once
-    ask = CompletionRequest("Hi" + PROMPT_END, 20)
-    bound = most_tokens(ask.prompt) + 20
-    purse = Purse(max_tokens_total=2 * bound + 40)
-    inner = adapter("llamacpp", server.url, 5)
-    provider = Metered(inner, purse, PRICE)
-    if stream:
-        text = "".join([item.text async for item in provider.stream(ask) if isinstance(item, Token)])
-    else:
-        text = (await provider.complete(ask)).text
-    assert text == "one two three four five six"
-    server.fault = None
-    told = [server.reply(body | {"stream": False})["usage"]["total_tokens"] for body in server.bodies]
-    assert len(told) == 2
-    assert purse.spent.tokens >= sum(told[1 - billed :])
-    # The one that broke off at its bound, or at its prompt as told and the limit; the last as it was told.
-    assert purse.spent.tokens in {told[1] + billed * bound, told[1] + billed * (len(ask.prompt) + 20)}
-    assert purse.reserved == Amount()
+        server.fault = once
+        ask = CompletionRequest("Hi" + PROMPT_END, 20)
+        bound = most_tokens(ask.prompt) + 20
+        purse = Purse(max_tokens_total=2 * bound + 40)
+        assert await text_of(Metered(inner, purse, PRICE), ask, stream) == "one two three four five six"
+        told = [server.reply(body | {"stream": False})["usage"]["total_tokens"] for body in server.bodies]
+        assert len(told) == 2
+        assert purse.spent.tokens >= sum(told[1 - billed :])
+        # The one that broke off at its bound, or at its prompt as told and the limit; the last as it was told.
+        assert purse.spent.tokens in {told[1] + billed * bound, told[1] + billed * (len(ask.prompt) + 20)}
+        assert purse.reserved == Amount()
 
-    # With room for one try only, the second is not made.
-    server.bodies.clear()
-    server.fault = once
-    tight = Metered(inner, Purse(max_tokens_total=bound), PRICE)
-    try:
-        whole = [item async for item in tight.stream(ask)] if stream else await tight.complete(ask)
-        assert whole
-        assert not billed
-    except BudgetError:
-        assert billed
-    assert len(server.bodies) == 2 - billed
-    await inner.aclose()
-    await server.stop()
+        # With room for one try only, the second is not made where the first may be billed.
+        server.bodies.clear()
+        tight = Metered(inner, Purse(max_tokens_total=bound), PRICE)
+        if billed:
+            with pytest.raises(BudgetError):
+                await text_of(tight, ask, stream)
+        else:
+            await text_of(tight, ask, stream)
+        assert len(server.bodies) == 2 - billed
+
+
+async def text_of(provider: Provider, ask: CompletionRequest, stream: bool) -> str:
+    if not stream:
+        return (await provider.complete(ask)).text
+    return "".join([item.text async for item in provider.stream(ask) if isinstance(item, Token)])
 
 
 class Queued(Purse):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nudge_client import UsageError
@@ -80,6 +80,7 @@ REQUESTS = st.lists(
 CAPS = st.one_of(st.none(), st.integers(0, 200))
 
 
+@settings(deadline=None)
 @given(REQUESTS, CAPS, CAPS, st.integers(0, 30), st.integers(0, 10_000))
 def test_a_cap_is_never_passed_and_everything_is_settled(
     requests: list[Request], cost_cap: int | None, token_cap: int | None, before: int, seed: int
