@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from nudge_client.settings import Settings
     from nudge_client.spending import Purse
     from nudge_client.stream import AnswerStream
-    from nudge_providers import Message, NudgeError, UsageError
+    from nudge_providers import BudgetError, Message, NudgeError, UsageError
 
 _HOMES = {
     "Answer": "nudge_client.answer",
     "AnswerStream": "nudge_client.stream",
+    "BudgetError": "nudge_providers",
     "Checkpoint": "nudge_client.checkpoint",
     "Mapped": "nudge_client.mapping",
     "Message": "nudge_providers",
@@ -46,6 +47,7 @@ _HOMES = {
 __all__ = [
     "Answer",
     "AnswerStream",
+    "BudgetError",
     "Checkpoint",
     "Mapped",
     "Message",

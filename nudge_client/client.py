@@ -16,9 +16,9 @@ from nudge_client.decoding import Author
 from nudge_client.endpoints import open_endpoints
 from nudge_client.many import MOST, PATIENCE
 from nudge_client.mapping import Mapped, MapRow, mapped
-from nudge_client.method import decoder_of, paper_prompts
+from nudge_client.method import asked, decoder_of
 from nudge_client.planning import Planner, Voice
-from nudge_client.prompts import Prompt, as_messages, base_prompt, chat_prompt, check_template
+from nudge_client.prompts import Prompt, as_messages, chat_prompt, check_template
 from nudge_client.settings import NOT_IN_PAPER, Price, Settings
 from nudge_client.sources import Sampling
 from nudge_client.spending import Metered, Purse
@@ -143,10 +143,7 @@ class NudgeClient:
     async def _render(self, messages: list[Message], settings: Settings) -> Rendered:
         if not self._providers:
             raise UsageError("the client is not open; use `async with NudgeClient(…) as nudge:`")
-        if settings.preset == "paper":
-            messages, base = paper_prompts(messages, settings)
-        else:
-            base = base_prompt(messages, settings.form, settings.answer_start)
+        messages, base = asked(messages, settings)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
         await asyncio.gather(*(provider.capabilities() for provider in self._providers.values()))
         nudger = await chat_prompt(self._providers["nudger"], messages, settings.chat_template)

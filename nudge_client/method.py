@@ -11,6 +11,16 @@ from nudge_providers.errors import UsageError
 from nudge_providers.types import Message
 
 
+def asked(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:
+    """The conversation that the nudging model is shown, and the base model's prompt but for its BOS.
+
+    Raises UsageError when the form does not suit the conversation.
+    """
+    if settings.preset == "paper":
+        return paper_prompts(messages, settings)
+    return messages, base_prompt(messages, settings.form, settings.answer_start)
+
+
 def paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:
     """Both models get the paper's system prompt, and the question under its label."""
     form = "question" if settings.form == "auto" else settings.form
