@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nudge_client.answer import Answer, ModelStats, Segment, Stats, TracedToken
+    from nudge_client.checkpoint import Checkpoint
     from nudge_client.client import NudgeClient, generate
     from nudge_client.config import load_config
-    from nudge_client.checkpoint import Checkpoint
     from nudge_client.decoding import Piece
     from nudge_client.mapping import Mapped
     from nudge_client.settings import Settings

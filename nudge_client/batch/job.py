@@ -127,6 +127,9 @@ class Job:
             write_document(path, plain)
             return False
         changes = differences(known, plain)
+        if changes and not self._touched():
+            write_document(path, plain)
+            return False
         if changes and not allow_changed:
             told_changes = "".join(f"\n  {line}" for line in changes)
             raise UsageError(
@@ -136,6 +139,10 @@ class Job:
         if changes:
             write_document(path, plain)
         return bool(changes)
+
+    def _touched(self) -> bool:
+        """Whether anything has been answered, or paid for."""
+        return any(path.exists() and path.stat().st_size for path in (self.out, self.folder / "journal.jsonl"))
 
     def _drop_failures(self) -> None:
         with replacing(self.out) as file:

@@ -53,6 +53,7 @@ def batch() -> None:
 @click.option(
     "--probe", type=click.IntRange(1, 1000), help="With --estimate: answer this many rows first, and go by them."
 )
+@click.option("--json", "as_json", is_flag=True, help="With --estimate: print an object.")
 @click.option("--retry-failed", is_flag=True, help="Try again the rows that failed.")
 @click.option("--restart", is_flag=True, help="Begin anew; what is there is put aside.")
 @click.option("--allow-changed", is_flag=True, help="Go on though the input or the settings are not what they were.")

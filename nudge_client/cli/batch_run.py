@@ -22,6 +22,7 @@ from nudge_client.batch.journal import Place
 from nudge_client.batch.running import Limits, Running
 from nudge_client.batch.setup import Input, growth, input_of, keep, setup_of
 from nudge_client.batch.standing import Standing, purse_of
+from nudge_client.cli.batch_estimate import show
 from nudge_client.cli.batch_view import View, summary
 from nudge_client.client import NudgeClient
 from nudge_client.settings import Settings
@@ -45,6 +46,7 @@ class Wishes:
     max_cost: float | None = None
     max_tokens_total: int | None = None
     estimate: bool = False
+    as_json: bool = False
     probe: int | None = None
     retry_failed: bool = False
     restart: bool = False
@@ -102,7 +104,8 @@ def _estimated(job: Job, found: Input, wishes: Wishes, settings: Settings) -> in
         if code not in (DONE, PARTIAL):
             return code
     rows = (row for row in _left(job, found.rows(), wishes.samples) if isinstance(row, Row))
-    click.echo(str(estimate(rows, settings, samples=wishes.samples, probe=answers)))
+    expected = estimate(rows, settings, samples=wishes.samples, probe=answers, concurrency=wishes.probe)
+    show(expected, as_json=wishes.as_json)
     return DONE
 
 
