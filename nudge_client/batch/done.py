@@ -48,7 +48,7 @@ class Done:
                 if not 0 <= place.sample < self._samples or place.row < 1:
                     raise ValueError("it is of a job with more samples")
                 self.add(place, failed=failed)
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise UsageError(
                     f"{path}, line {number}: it is no answer of this job ({error}); name another output, "
                     "or --restart to put this one aside"
