@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -68,11 +69,16 @@ class Price(BaseModel):
     def exact(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> Fraction:
         """The same without rounding, each price taken for the decimal that it is written as."""
         fresh, cached, written = (
-            Fraction(repr(price))
+            _as_written(price)
             for price in (self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
         )
         whole = (prompt_tokens - cached_tokens) * fresh + cached_tokens * cached + completion_tokens * written
         return whole / 1_000_000
+
+
+@lru_cache(maxsize=64)
+def _as_written(price: float) -> Fraction:
+    return Fraction(repr(price))
 
 
 class Settings(BaseModel):

@@ -169,8 +169,8 @@ def check(purse: Purse, found: list[Answer | BudgetError], billed: Amount) -> No
 async def test_the_servers_never_count_more_than_the_cap(number: int) -> None:
     dice = random.Random(number)
     job = Job.any(dice)
-    # A job of this size took some 20 000 to 300 000 tokens: from caps that end it at once to ones it stays under.
-    tokens = int(10 ** dice.uniform(2.5, 5.5))
+    # From caps that end the job at once to ones that it stays under.
+    tokens = int(10 ** dice.uniform(3, 5.3))
     dearest = max(max(price.prompt, price.completion) for price in job.prices.values())
     cost = dice.choice([None, tokens * dearest / 1e6 * dice.uniform(0.2, 1.5)])
     purse = Purse(cost, tokens if cost is None or dice.random() < 0.5 else None)
@@ -191,7 +191,9 @@ async def test_a_cap_can_be_used(plan: str) -> None:
         assert isinstance(answer, Answer)
         totals.add_answer(answer.to_dict()["stats"], job.prices)
     assert totals.discarded.cost > 0
-    assert float((totals.answered + totals.discarded).cost) == pytest.approx(float(generous.likely.cost), rel=0.02)
+    # Prompts that a server was not heard to count are guessed by the ledger at this server's rate, by the purse at four
+    # characters a token.
+    assert float((totals.answered + totals.discarded).cost) == pytest.approx(float(generous.likely.cost), rel=0.15)
     half = Purse(float(generous.spent.cost) / 2)
     found, billed = await whole_job(job, half)
     check(half, found, billed)
