@@ -30,7 +30,7 @@ from nudge_providers.errors import (
 )
 from nudge_providers.limits import Load, turn
 from nudge_providers.retry import RETRIED, persisting
-from nudge_providers.types import Provider
+from nudge_providers.types import Capabilities, Provider
 
 MOST = 256
 PATIENCE = 600.0
@@ -121,6 +121,7 @@ class Many:
         everything under way; `active` still holds the unfinished streams then, for their checkpoints.
         """
         try:
+            await self._look()
             while True:
                 await self._begin_more()
                 if not self._tasks:
@@ -133,6 +134,14 @@ class Many:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _look(self) -> None:
+        """More answers at once than a server has slots would drive each other out of its prefix caches."""
+        providers = self._client.providers.values()
+        found = await asyncio.gather(*(provider.capabilities() for provider in providers), return_exceptions=True)
+        for facts in found:  # an endpoint that cannot be asked is met again by the first answer
+            if isinstance(facts, Capabilities) and facts.slots:
+                self._most = min(self._most, facts.slots)
 
     async def _next(self) -> asyncio.Task[Outcome | None] | None:
         """The next finished task, or None when it is time to look for room."""

@@ -56,6 +56,7 @@ def servers(rows: int, *, length: int = 120, latency: Latency | None = None) -> 
     base, nudger = toy_pair(uncertainty=0.3, agreement=0.6, length=length)
     topics = [prompt(row) for row in range(1, rows + 1)]
     pair = Servers(*(StandIn(model, topics=topics, latency=latency, window=10**6) for model in (base, nudger)))
+    pair.base.slots = pair.nudger.slots = 64
     with served(pair.base, pair.nudger):
         yield pair
 

@@ -104,7 +104,10 @@ def test_a_row_of_output_tells_which_it_is(make: Any, sample: int | None, name: 
         assert (read.row, read.sample, read.id) == (12, sample or 0, name)
         assert (read.answer is None) == (answer is None)
         assert (read.error is None) == (error is None)
-    assert told(json.dumps(make(BadRow(4, None, "no"), None, None, {"kind": "x"}, None)).encode()) == (Place(4, 0), True)
+    assert told(json.dumps(make(BadRow(4, None, "no"), None, None, {"kind": "x"}, None)).encode()) == (
+        Place(4, 0),
+        True,
+    )
 
 
 def test_fields_that_the_output_needs_are_renamed() -> None:
