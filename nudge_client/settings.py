@@ -53,6 +53,9 @@ class ProviderSettings(BaseModel):
         return value
 
 
+FREE = Fraction(0)
+
+
 class Price(BaseModel):
     """US dollars for a million tokens. Without `cached`, cached prompt tokens cost what others do."""
 
@@ -68,6 +71,8 @@ class Price(BaseModel):
 
     def exact(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> Fraction:
         """The same without rounding, each price taken for the decimal that it is written as."""
+        if not (self.prompt or self.cached or self.completion):  # most endpoints of one's own
+            return FREE
         fresh, cached, written = (
             _as_written(price)
             for price in (self.prompt, self.prompt if self.cached is None else self.cached, self.completion)

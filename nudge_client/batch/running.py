@@ -155,7 +155,7 @@ class Running:
         row, place = outcome.work.key
         if outcome.error is not None:
             if outcome.partial:
-                self.standing.spent.add_failure(outcome.partial.to_dict()["stats"], self._client.settings.prices)
+                self.standing.fail(outcome.partial)
             self._add(row, place, described(outcome.error))
             return
         assert outcome.answer

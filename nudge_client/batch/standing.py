@@ -43,13 +43,17 @@ class Standing:
 
     def count(self, answer: Answer) -> float | None:
         """Enter a finished answer; what it cost, in dollars, where prices are known."""
-        stats = answer.to_dict()["stats"]
+        stats = asdict(answer.stats)
         before = self.spent.answered.cost + self.spent.discarded.cost
         self.spent.add_answer(stats, self._prices)
         self._tokens += answer.stats.answer_tokens
         self._nudged += answer.stats.nudged_tokens
         cost = self.spent.answered.cost + self.spent.discarded.cost - before
         return float(cost) if self._prices else None
+
+    def fail(self, partial: Answer) -> None:
+        """Enter what an answer took that failed."""
+        self.spent.add_failure(asdict(partial.stats), self._prices)
 
     def added(self, *, failed: bool) -> None:
         """One more row of output."""
