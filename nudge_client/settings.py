@@ -127,17 +127,12 @@ class Settings(BaseModel):
     bos: str = Field(
         "", description="put in front of the base model's prompt, for a server that adds no BOS of its own"
     )
-<<<<<<< HEAD
-    template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
-    timeout: float = Field(
-        120.0, gt=0, description="seconds for one request, with all its retries; waiting for limits is not counted"
-    )
-=======
     chat_template: str = Field(
         "server", description="nudging model's chat template: server, a family's name, a Jinja file"
     )
-    timeout: float = Field(120.0, gt=0, description="seconds for one request, with all its retries")
->>>>>>> origin/main
+    timeout: float = Field(
+        120.0, gt=0, description="seconds for one request, with all its retries; waiting for limits is not counted"
+    )
     prices: dict[Literal["base", "nudger"], Price] = Field(
         default_factory=dict, description="prices: tables [prices.base] and [prices.nudger] of nudge.toml"
     )
