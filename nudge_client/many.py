@@ -18,6 +18,7 @@ from nudge_client.answer import Answer
 from nudge_client.checkpoint import Checkpoint
 from nudge_client.health import Health
 from nudge_client.prompts import Prompt
+from nudge_client.settings import Settings
 from nudge_client.stream import AnswerStream
 from nudge_providers.errors import (
     AuthenticationError,
@@ -36,6 +37,8 @@ MOST = 256
 PATIENCE = 600.0
 STEP = 8
 TICK = 0.05  # seconds between looks at whether there is room for more
+
+NOT_EARLY: Mapping[str, Any] = {"overlap": "none"}
 
 FOR_ALL = (AuthenticationError, NotFoundError, CapabilityError)
 
@@ -62,6 +65,9 @@ class Outcome:
 
 class Answering(Protocol):
     """What `Many` needs of a client."""
+
+    @property
+    def settings(self) -> Settings: ...
 
     @property
     def providers(self) -> Mapping[Any, Provider]: ...
@@ -99,6 +105,7 @@ class Many:
         self._begun = 0
         self._dry = False
         self._spent: BudgetError | None = None
+        self._common: Mapping[str, Any] = {}  # settings of every answer, unless a work has its own
 
     def drain(self) -> None:
         """Take no more works; those that were begun are finished."""
@@ -136,12 +143,16 @@ class Many:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _look(self) -> None:
-        """More answers at once than a server has slots would drive each other out of its prefix caches."""
+        """More answers at once than a server has slots would drive each other out of its prefix caches.
+
+        And where slots are what there is least of, asking early for one answer takes from the others.
+        """
         providers = self._client.providers.values()
         found = await asyncio.gather(*(provider.capabilities() for provider in providers), return_exceptions=True)
         for facts in found:  # an endpoint that cannot be asked is met again by the first answer
-            if isinstance(facts, Capabilities) and facts.slots:
-                self._most = min(self._most, facts.slots)
+            if isinstance(facts, Capabilities) and facts.slots and facts.slots <= self._most:
+                self._most = facts.slots
+                self._common = NOT_EARLY if not {"overlap", "preset"} & self._client.settings.model_fields_set else {}
 
     async def _next(self) -> asyncio.Task[Outcome | None] | None:
         """The next finished task, or None when it is time to look for room."""
@@ -203,7 +214,7 @@ class Many:
         begun = work.begun
         async for attempt in persisting(self.health.watched()):
             with attempt:
-                stream = self._client.stream(work.prompt, begun=begun, **work.options)
+                stream = self._client.stream(work.prompt, begun=begun, **{**self._common, **work.options})
                 self.active[number] = (work, stream)
                 try:
                     await self._write(work, stream)

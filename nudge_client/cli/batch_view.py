@@ -52,6 +52,7 @@ class View:
 def picture(snapshot: Mapping[str, Any]) -> Group:
     """The live view."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -59,7 +60,9 @@ def picture(snapshot: Mapping[str, Any]) -> Group:
     rows = snapshot["rows"]
     parts: list[Any] = [Text(line(snapshot))]
     if rows["total"]:
-        parts.append(ProgressBar(total=rows["total"], completed=rows["done"], width=60))
+        parts.append(Padding(ProgressBar(total=rows["total"], completed=rows["done"], width=60), 0))
+    if snapshot["state"] in ("done", "stopped", "killed"):
+        return Group(*parts)
     table = Table("account", "at once", "in flight", "waiting", "refused", "limit", box=None, pad_edge=False)
     for endpoint, load in snapshot["accounts"].items():
         told = (f"{load['limit']:.0f}", str(load["in_flight"]), str(load["waiting"]), str(load["rate_limited"]))
@@ -83,7 +86,9 @@ def line(snapshot: Mapping[str, Any]) -> str:
         f"{snapshot['tokens_per_second']:.0f} tokens/s",
         "" if snapshot["nudge_ratio"] is None else f"{snapshot['nudge_ratio']:.0%} nudged",
         f"${cost['likely']:.4g} so far" if snapshot["priced"] else "",
-        f"${cost['projected']:.4g} projected" if snapshot["priced"] and cost["projected"] is not None else "",
+        f"${cost['projected']:.4g} projected"
+        if snapshot["priced"] and cost["projected"] is not None and rows["left"]
+        else "",
         f"{retries} retries" if (retries := sum(load["retries"] for load in snapshot["accounts"].values())) else "",
         f"{_clock(snapshot['seconds_left'])} left" if snapshot["seconds_left"] else "",
     ]
