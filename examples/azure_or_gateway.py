@@ -27,7 +27,7 @@ async def main() -> None:
         base = OpenAIClientProvider(one, BASE, profile="sglang")
         nudger = OpenAIClientProvider(other, NUDGER, profile="sglang")
         # Such a server renders no chat template, so it is named; the providers and clients stay yours to close.
-        async with NudgeClient(base=base, nudger=nudger, template="smollm", max_tokens=60) as nudge:
+        async with NudgeClient(base=base, nudger=nudger, chat_template="smollm", max_tokens=60) as nudge:
             answer = await nudge.generate("What is a lighthouse for?")
         await base.aclose()
         await nudger.aclose()

@@ -13,21 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nudge_client.answer import Answer, ModelStats, Segment, Stats, TracedToken
+    from nudge_client.checkpoint import Checkpoint
     from nudge_client.client import NudgeClient, generate
     from nudge_client.config import load_config
     from nudge_client.decoding import Piece
+    from nudge_client.mapping import Mapped
     from nudge_client.settings import Settings
+    from nudge_client.spending import Purse
     from nudge_client.stream import AnswerStream
-    from nudge_providers import Message, NudgeError, UsageError
+    from nudge_providers import BudgetError, Message, NudgeError, UsageError
 
 _HOMES = {
     "Answer": "nudge_client.answer",
     "AnswerStream": "nudge_client.stream",
+    "BudgetError": "nudge_providers",
+    "Checkpoint": "nudge_client.checkpoint",
+    "Mapped": "nudge_client.mapping",
     "Message": "nudge_providers",
     "ModelStats": "nudge_client.answer",
     "NudgeClient": "nudge_client.client",
     "NudgeError": "nudge_providers",
     "Piece": "nudge_client.decoding",
+    "Purse": "nudge_client.spending",
     "Segment": "nudge_client.answer",
     "Settings": "nudge_client.settings",
     "Stats": "nudge_client.answer",
@@ -40,11 +47,15 @@ _HOMES = {
 __all__ = [
     "Answer",
     "AnswerStream",
+    "BudgetError",
+    "Checkpoint",
+    "Mapped",
     "Message",
     "ModelStats",
     "NudgeClient",
     "NudgeError",
     "Piece",
+    "Purse",
     "Segment",
     "Settings",
     "Stats",

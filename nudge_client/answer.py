@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from nudge_client.decoding import Append, Author, FinishReason
@@ -81,9 +81,8 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object; the trace is not part of it."""
-        whole = asdict(self)
-        del whole["tokens"]
-        return whole
+        whole = {name: getattr(self, name) for name in TOLD}
+        return whole | {"segments": [asdict(segment) for segment in self.segments], "stats": asdict(self.stats)}
 
     def to_json(self, indent: int | None = None) -> str:
         """`to_dict` as JSON text."""
@@ -92,6 +91,9 @@ class Answer:
     def trace_lines(self) -> Iterator[str]:
         """One JSON object a token, in order."""
         return (json.dumps(asdict(token), ensure_ascii=False) for token in self.tokens)
+
+
+TOLD = tuple(each.name for each in fields(Answer) if each.name != "tokens")  # `asdict` would copy the trace, too
 
 
 def segments_of(parts: Iterable[Append]) -> tuple[Segment, ...]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from nudge_client.answer import Answer
+from nudge_client.checkpoint import Checkpoint
 from nudge_client.config import check_settings
-from nudge_client.counting import count_cl100k
-from nudge_client.decoding import Author, Holdback, PaperRules, Rules, Steps, decode, decode_paper
+from nudge_client.decoding import Author
 from nudge_client.endpoints import open_endpoints
-from nudge_client.planning import PAPER_CHUNK, Planner, Voice
-from nudge_client.prompts import PAPER, BasePrompt, Prompt, as_messages, base_prompt, chat_prompt, check_template
-from nudge_client.settings import NOT_IN_PAPER, Settings
+from nudge_client.many import MOST, PATIENCE
+from nudge_client.mapping import Mapped, MapRow, mapped
+from nudge_client.method import asked, decoder_of
+from nudge_client.planning import Planner, Voice
+from nudge_client.prompts import Prompt, as_messages, chat_prompt, check_template
+from nudge_client.settings import NOT_IN_PAPER, Price, Settings
 from nudge_client.sources import Sampling
+from nudge_client.spending import Metered, Purse
 from nudge_client.stream import AnswerStream, Writing
 from nudge_providers.errors import UsageError
 from nudge_providers.types import Message, Provider
@@ -36,7 +40,10 @@ class NudgeClient:
 
     base, nudger: an endpoint `provider:model@url`, or a `Provider`; left out, the embedded pair on this machine.
     settings: checked `Settings` to start from. options: single settings by name, such as `threshold=0.4`.
-    Raises UsageError for a bad endpoint or setting. Use it as `async with`; one client serves many answers at once.
+    purse: hard caps on what all the client's answers spend together, by the `prices` of the settings. An answer that
+    would pass one raises BudgetError.
+    Raises UsageError for a bad endpoint or setting, or a cap in dollars without prices. Use it as `async with`; one
+    client serves many answers at once.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class NudgeClient:
         nudger: str | Provider | None = None,
         *,
         settings: Settings | None = None,
+        purse: Purse | None = None,
         **options: Any,
     ) -> None:
         given = {name: value for name, value in (("base", base), ("nudger", nudger)) if isinstance(value, str)}
@@ -53,8 +61,11 @@ class NudgeClient:
                 raise UsageError(f"{name} is neither an endpoint nor a Provider (see nudge_providers.types.Provider)")
         if settings is not None and not isinstance(settings, Settings):
             raise UsageError("settings is not a Settings object")
-        self.settings = _with_options(settings or Settings(), given | options)
-        check_template(self.settings.template)
+        self.settings = with_options(settings or Settings(), given | options)
+        check_template(self.settings.chat_template)
+        self._purse = purse
+        if purse and purse.max_cost is not None:
+            _check_prices(self.settings)
         self._given: dict[Author, str | Provider | None] = {"base": base, "nudger": nudger}
         self._providers: dict[Author, Provider] = {}
         self._planner = Planner()
@@ -88,17 +99,40 @@ class NudgeClient:
             pass
         return stream.answer
 
-    def stream(self, prompt: Prompt, **options: Any) -> AnswerStream:
-        """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`."""
-        settings = _with_options(self.settings, options)
+    def stream(self, prompt: Prompt, *, begun: Checkpoint | None = None, **options: Any) -> AnswerStream:
+        """The answer as it is written: iterate over its `Piece`s (text, author, reason), then read `.answer`.
+
+        begun: where the same answer, by the same settings, was broken off; it is told again from its beginning, and
+        only what is missing is requested.
+        """
+        settings = with_options(self.settings, options)
         if {"base", "nudger", "timeout", "providers"} & options.keys():
             raise UsageError("endpoints, their accounts and their timeout belong to the client, not to one answer")
         messages = as_messages(prompt, settings.system)
-        return AnswerStream(lambda: self._prepare(messages, settings))
+        return AnswerStream(lambda: self._prepare(messages, settings), begun)
+
+    def map(
+        self,
+        rows: Iterable[MapRow] | AsyncIterable[MapRow],
+        *,
+        ordered: bool = False,
+        concurrency: int = MOST,
+        patience: float = PATIENCE,
+        **options: Any,
+    ) -> AsyncGenerator[Mapped, None]:
+        """Answers to many rows: `async for result in nudge.map(rows)`. Rows are taken as there is room for them.
+
+        rows: prompts as for `generate`, or objects with `prompt` or `messages`, and with `system` and `options` of
+        their own if they like. ordered: in the order of the rows, not as they finish. concurrency: answers at once, at
+        most; the accounts' windows decide how many really are. patience: seconds that endpoints may be down.
+        options: settings for all of them. A row that fails is a result with an `error`; raised is what ends them all:
+        see `Many.outcomes`.
+        """
+        return mapped(self, rows, ordered=ordered, concurrency=concurrency, patience=patience, options=options)
 
     async def rendered(self, prompt: Prompt, **options: Any) -> Rendered:
         """What each model would be sent for `prompt`. Raises as `generate` does."""
-        settings = _with_options(self.settings, options)
+        settings = with_options(self.settings, options)
         return await self._render(as_messages(prompt, settings.system), settings)
 
     @property
@@ -109,20 +143,17 @@ class NudgeClient:
     async def _render(self, messages: list[Message], settings: Settings) -> Rendered:
         if not self._providers:
             raise UsageError("the client is not open; use `async with NudgeClient(…) as nudge:`")
-        if settings.preset == "paper":
-            messages, base = _paper_prompts(messages, settings)
-        else:
-            base = base_prompt(messages, settings.form, settings.answer_start)
+        messages, base = asked(messages, settings)
         # Both endpoints are looked at before the first word: one that cannot work is known before anything is shown.
         await asyncio.gather(*(provider.capabilities() for provider in self._providers.values()))
-        nudger = await chat_prompt(self._providers["nudger"], messages, settings.template)
+        nudger = await chat_prompt(self._providers["nudger"], messages, settings.chat_template)
         stop = base.stop if settings.base_stop is None else settings.base_stop
         return Rendered(settings.bos + base.text, nudger, stop)
 
     async def _prepare(self, messages: list[Message], settings: Settings) -> Writing:
         prompts = await self._render(messages, settings)
         facts = await self._providers["base"].capabilities()
-        decoder, scout, holdback = _decoder(settings, prompts.base_stop)
+        decoder, scout, holdback = decoder_of(settings, prompts.base_stop)
         hot = settings.temperature
         cool = hot if settings.nudger_temperature is None else settings.nudger_temperature
         sampling = Sampling(hot, settings.top_p, settings.seed)
@@ -141,51 +172,32 @@ class NudgeClient:
         endpoints = [getattr(self.settings, author) for author in named]
         opened = await self._stack.enter_async_context(open_endpoints(endpoints, self.settings))
         self._providers = handed | dict(zip(named, opened, strict=True))
+        if purse := self._purse:
+            prices = self.settings.prices
+            self._providers = {
+                author: Metered(provider, purse, prices.get(author, Price()))
+                for author, provider in self._providers.items()
+            }
 
 
-def _with_options(settings: Settings, options: dict[str, Any]) -> Settings:
+def with_options(settings: Settings, options: Mapping[str, Any]) -> Settings:
+    """`settings` with some of them set anew, checked. Raises UsageError."""
     if not options:
         return settings
     # Only what was set, so that the checks still know what was asked for. One answer by the paper's method leaves aside
     # what was set for others and the method does not have.
     apart = set(NOT_IN_PAPER) if options.get("preset") == "paper" else None
-    return check_settings(settings.model_dump(exclude_unset=True, exclude=apart) | options)
+    return check_settings(settings.model_dump(exclude_unset=True, exclude=apart) | dict(options))
 
 
-def _paper_prompts(messages: list[Message], settings: Settings) -> tuple[list[Message], BasePrompt]:
-    """Both models get the paper's system prompt, and the question under its label."""
-    form = "question" if settings.form == "auto" else settings.form
-    if form not in PAPER:
-        raise UsageError(f"the paper's prompts are 'question' and 'instruction', not {form!r}")
-    base = base_prompt(messages, form, settings.answer_start)
-    heading = PAPER[form]
-    system = messages[0].content if messages[0].role == "system" else heading.system
-    return [Message("system", system), Message("user", heading.label + messages[-1].content)], base
-
-
-def _decoder(settings: Settings, base_stop: tuple[str, ...]) -> tuple[Steps[None], Steps[None] | None, Holdback]:
-    if settings.preset == "paper":
-        paper = PaperRules(
-            count=count_cl100k,
-            threshold=settings.threshold,
-            chunk=settings.chunk or PAPER_CHUNK,
-            draft_tokens=settings.draft,
-            max_tokens=settings.max_tokens,
-            max_rounds=settings.max_rounds,
-        )
-        return decode_paper(paper), None, Holdback(hold_words=False)
-    rules = Rules(
-        threshold=settings.threshold,
-        draft_tokens=settings.draft,
-        max_tokens=settings.max_tokens,
-        max_rounds=settings.max_rounds,
-        boundary=settings.boundary,
-        ending=settings.ending,
-        segmentation=settings.segmentation,
-        stop=settings.stop,
-        base_stop=base_stop,
-    )
-    return decode(rules), decode(rules, hasty=True), Holdback(rules.stop, rules.base_stop, rules.segmentation)
+def _check_prices(settings: Settings) -> None:
+    """A cap in dollars holds nothing where a price is not known."""
+    for author in ("base", "nudger"):
+        if author not in settings.prices:
+            raise UsageError(
+                f"max_cost needs prices: put [prices.{author}] with prompt and completion, in dollars for a million "
+                "tokens, into nudge.toml; 0 for a model that costs nothing"
+            )
 
 
 def generate(prompt: Prompt, **options: Any) -> Answer:

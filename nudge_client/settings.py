@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -54,6 +56,9 @@ class ProviderSettings(BaseModel):
         return value
 
 
+FREE = Fraction(0)
+
+
 class Price(BaseModel):
     """US dollars for a million tokens. Without `cached`, cached prompt tokens cost what others do."""
 
@@ -65,9 +70,23 @@ class Price(BaseModel):
 
     def of(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
         """Dollars. cached_tokens: part of the prompt's."""
-        cached = self.prompt if self.cached is None else self.cached
-        fresh = prompt_tokens - cached_tokens
-        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+        return float(self.exact(prompt_tokens, cached_tokens, completion_tokens))
+
+    def exact(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> Fraction:
+        """The same without rounding, each price taken for the decimal that it is written as."""
+        if not (self.prompt or self.cached or self.completion):  # most endpoints of one's own
+            return FREE
+        fresh, cached, written = (
+            _as_written(price)
+            for price in (self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
+        )
+        whole = (prompt_tokens - cached_tokens) * fresh + cached_tokens * cached + completion_tokens * written
+        return whole / 1_000_000
+
+
+@lru_cache(maxsize=64)
+def _as_written(price: float) -> Fraction:
+    return Fraction(repr(price))
 
 
 class Settings(BaseModel):
@@ -108,7 +127,9 @@ class Settings(BaseModel):
     bos: str = Field(
         "", description="put in front of the base model's prompt, for a server that adds no BOS of its own"
     )
-    template: str = Field("server", description="nudging model's chat template: server, a family's name, a Jinja file")
+    chat_template: str = Field(
+        "server", description="nudging model's chat template: server, a family's name, a Jinja file"
+    )
     timeout: float = Field(
         120.0, gt=0, description="seconds for one request, with all its retries; waiting for limits is not counted"
     )

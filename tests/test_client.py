@@ -210,7 +210,7 @@ async def test_generate_for_scripts_inside_a_loop() -> None:
     [
         {"threshold": 2},
         {"nonsense": 1},
-        {"template": "nowhere"},
+        {"chat_template": "nowhere"},
         {"base": "local:none"},
         {"base": 7},
         {"nudger": object()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,22 @@ def test_python(body: str, kept_pair: None, here: Path) -> None:
     assert done.stdout.strip()
 
 
+@pytest.fixture(scope="session")
+def job_folder(tmp_path_factory: pytest.TempPathFactory, kept_folder: Path) -> Path:
+    """Where the README's job was run, for the commands that look at it."""
+    folder = tmp_path_factory.mktemp("job")
+    for line in commands():
+        if "> rows.jsonl" in line or line.startswith("uv run nudge batch rows.jsonl"):
+            command = line.replace("uv run nudge", f"{sys.executable} -m nudge_client.cli.main")
+            environment = os.environ | {"NUDGE_STATE_DIR": str(kept_folder)}
+            subprocess.run(["bash", "-c", command], cwd=folder, env=environment, check=True, timeout=120)
+    return folder
+
+
 @pytest.mark.parametrize("line", [line for line in commands() if not any(word in line for word in NOT_HERE)])
-def test_command(line: str, kept_pair: None, here: Path) -> None:
+def test_command(line: str, kept_pair: None, here: Path, job_folder: Path) -> None:
+    if "nudge batch" in line:
+        shutil.copytree(job_folder, here, dirs_exist_ok=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     (here / "chat.json").write_text('[{"role": "user", "content": "Name a fruit."}]')
     (here / "prompts.txt").write_text("Why is the sky blue?\n")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from nudge_client.answer import Answer
-from nudge_client.batch.rows import BadRow, Row
+from nudge_client.batch.input.rows import BadRow, Row
 
 OWN_FIELDS = {"row", "sample", "id", "cost", "error", *(field.name for field in fields(Answer))}
 OPENAI_ID = re.compile(r"batch_req_(\d+)(?:_(\d+))?")
@@ -44,11 +44,14 @@ def own_record(
     record: dict[str, Any] = {"row": row.number}
     if sample is not None:
         record["sample"] = sample
+    if answer is None:  # where it is soon found
+        record["error"] = dict(error or {})
     record["id"] = row.id
     for name, value in row.fields.items():
         if name != "id":
             record[f"input_{name}" if name in OWN_FIELDS else name] = value
-    record |= answer.to_dict() if answer else {"error": dict(error or {})}
+    if answer is not None:
+        record |= answer.to_dict()
     if cost is not None:
         record["cost"] = round(cost, 9)
     return record

@@ -8,18 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nudge_client.bench.drawing import Scale, around_one, from_zero, hover, legend, line, picture, rect, tag, text
-from nudge_client.bench.reading import (
-    DASH,
-    FIGURES,
-    Figure,
-    clean,
-    figure,
-    median,
-    methods,
-    show_number,
-    show_spread,
-)
+from nudge_client.bench.reading import FIGURES, Figure, figure, median, methods, show_spread
+from nudge_client.pages.drawing import Scale, around_one, from_zero, hover, legend, line, picture, rect, tag, text
+from nudge_client.pages.numbers import DASH, clean, show_number
 
 WIDTH = 480.0
 LEFT, RIGHT = 108.0, 408.0  # between them the bars; names stand before, numbers after

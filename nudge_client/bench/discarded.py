@@ -8,8 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nudge_client.bench.drawing import Scale, hover, legend, line, picture, tag, text
-from nudge_client.bench.reading import mapping, number, show_number
+from nudge_client.bench.reading import mapping
+from nudge_client.pages.drawing import Scale, hover, legend, line, picture, tag, text
+from nudge_client.pages.numbers import number, show_number
 
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 464.0, 28.0, 218.0
 Point = tuple[float, float]

@@ -1,31 +1,18 @@
-"""The bench result as one HTML page: nothing is fetched, nothing runs, and it opens from disk."""
+"""The bench result as one HTML page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from nudge_client.bench.charts import billed_chart, first_word_chart, ratio_chart
 from nudge_client.bench.discarded import discarded_chart
-from nudge_client.bench.reading import (
-    DASH,
-    FIGURES,
-    clean,
-    figure,
-    mapping,
-    methods,
-    setting_lines,
-    show_number,
-    show_spread,
-    simulation,
-)
+from nudge_client.bench.reading import FIGURES, figure, mapping, methods, setting_lines, show_spread, simulation
 from nudge_client.bench.timelines import timeline_chart
+from nudge_client.pages.frame import render
+from nudge_client.pages.numbers import DASH, clean, show_number
 
 
 class Picture(NamedTuple):
@@ -39,17 +26,10 @@ class Picture(NamedTuple):
 
 def page(result: Mapping[str, Any]) -> str:
     """The page as HTML text. Figures that are missing are shown as dashes, pictures without any are left out."""
-    here = files("nudge_client.bench")
-    # Line ends as a browser reads them, or the style would not have the hash below.
-    style = here.joinpath("page.css").read_text("utf-8").replace("\r\n", "\n")
-    template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(here.joinpath("page.html.jinja").read_text("utf-8"))
     setting = mapping(result.get("setting"))
     pair = f"{clean(setting.get('base', DASH))} nudged by {clean(setting.get('nudger', DASH))}"
-    return template.render(
-        policy=_policy(style),
-        style=Markup(style),  # noqa: S704 - our own file
+    return render(
+        "bench/page.html.jinja",
         title=f"nudge bench: {pair}",
         subtitle=pair,
         simulation=simulation(result),
@@ -58,12 +38,6 @@ def page(result: Mapping[str, Any]) -> str:
         columns=[clean(name, 40) for name in methods(result)],
         lines=_table(result),
     )
-
-
-def _policy(style: str) -> str:
-    """Forbids every request and every script, and any style but this page's own."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _pictures(result: Mapping[str, Any]) -> list[Picture]:

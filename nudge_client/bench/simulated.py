@@ -96,7 +96,7 @@ async def simulated_pair(
     }
     async with stand_ins(pair) as urls:
         endpoints = {author: f"{profile.dialect}@{urls[author]}" for author in ("base", "nudger")}
-        yield {**endpoints, "form": "plain", "answer_start": PROMPT_END, "template": "server"}
+        yield {**endpoints, "form": "plain", "answer_start": PROMPT_END, "chat_template": "server"}
 
 
 @asynccontextmanager

@@ -10,17 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from nudge_client.bench.reading import (
-    DASH,
-    Unit,
-    clean,
-    figure,
-    mapping,
-    methods,
-    setting_lines,
-    show_number,
-    simulation,
-)
+from nudge_client.bench.reading import figure, mapping, methods, setting_lines, simulation
+from nudge_client.pages.numbers import DASH, Unit, clean, show_number
 
 
 class Column(NamedTuple):

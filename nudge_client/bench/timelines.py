@@ -9,8 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from nudge_client.bench.charts import axis
-from nudge_client.bench.drawing import Scale, from_zero, hatch, hover, legend, line, picture, rect, tag, text
-from nudge_client.bench.reading import clean, mapping, number, show_number
+from nudge_client.bench.reading import mapping
+from nudge_client.pages.drawing import Scale, from_zero, hatch, hover, legend, line, picture, rect, tag, text
+from nudge_client.pages.numbers import clean, number, show_number
 
 WIDTH, LEFT, RIGHT = 960.0, 58.0, 946.0
 BAR, TRACK, MOST_TRACKS = 11.0, 13.0, 4

@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("nudge_client.cli.run:run", "Answer one prompt."),
     "doctor": ("nudge_client.cli.doctor:doctor", "Find out what endpoints can do."),
     "bench": ("nudge_client.cli.bench:bench", "Compare ways to write the same answers."),
+    "batch": ("nudge_client.cli.batch:batch", "Answer every row of a file."),
     "local": ("nudge_client.cli.local:local", "Keep the embedded pair of models running."),
     "config": ("nudge_client.cli.config:config", "Show the settings, or write a nudge.toml."),
 }
@@ -118,11 +119,11 @@ def _ending(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    from nudge_providers.errors import NudgeError, UsageError
+    from nudge_providers.errors import BudgetError, NudgeError, UsageError
 
     if isinstance(error, NudgeError):
         click.echo(f"nudge: {error}", err=True)
-        return 2 if isinstance(error, UsageError) else 3
+        return 2 if isinstance(error, UsageError) else 4 if isinstance(error, BudgetError) else 3
     if isinstance(error, OSError) and error.strerror:
         click.echo(f"nudge: {error.filename or 'cannot write the output'}: {error.strerror}", err=True)
         _discard_output()

@@ -46,7 +46,7 @@ SETTINGS: list[tuple[str, Any, str]] = [
     ("--answer-start", "TEXT", "Put at the end of the base model's prompt."),
     ("--bos", "TEXT", "Put in front of the base model's prompt, for a server that adds no BOS of its own."),
     (
-        "--template",
+        "--chat-template",
         "NAME|FILE",
         "Nudging model's chat template: 'server', a family, or a Jinja file.  [default: server]",
     ),

@@ -178,7 +178,7 @@ async def chat_template(provider: Provider) -> Finding:
     except CapabilityError as error:
         return Finding("degraded", False, error.message, error.advice)
     except EndpointError as error:
-        return Finding("degraded", False, error.message, "For a nudging model, name its family: --template llama3")
+        return Finding("degraded", False, error.message, "For a nudging model, name its family: --chat-template llama3")
     return Finding("fine", True, f"renders {prompt[:60]!r}; a base model's server may do so with a fallback")
 
 

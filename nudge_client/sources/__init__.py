@@ -2,7 +2,7 @@
 
 from nudge_client.sources.chunked import ChunkedSource
 from nudge_client.sources.ledger import Entry, Ledger, Sampling
-from nudge_client.sources.memory import Memory
+from nudge_client.sources.memory import Memory, Told
 from nudge_client.sources.pace import Pace
 from nudge_client.sources.plans import Chunked, Overlap, Plan, PlanName, Streaming, Verified
 from nudge_client.sources.streaming import StreamSource
@@ -21,6 +21,7 @@ __all__ = [
     "Sampling",
     "StreamSource",
     "Streaming",
+    "Told",
     "Verified",
     "VerifyingSource",
 ]

@@ -78,11 +78,26 @@ class Scores:
         return self.points.get(len(after)) if self.text.startswith(after) else None
 
 
+class Told:
+    """What another process was told before it ended: single tokens after single texts."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[int, int], Token | End] = {}
+
+    def note(self, after: str, token: Token | End) -> None:
+        """Remember the token after `after`."""
+        self._tokens[len(after), hash(after)] = token  # the texts themselves would be a square of the answer's size
+
+    def token_after(self, after: str) -> Token | End | None:
+        return self._tokens.get((len(after), hash(after)))
+
+
 class Memory:
     """Known next tokens after known texts."""
 
     def __init__(self) -> None:
         self._known: list[Known] = []
+        self.told = Told()
 
     def recall(self, after: str) -> Token | End | None:
         """The token after `after`, `End`, or None when it is not known. Later replies go before earlier ones.
@@ -90,6 +105,8 @@ class Memory:
         So the later one is waited for, too: where two replies split the text into different tokens, a model says
         different things after the same text, and which of them counts must not depend on what arrives first.
         """
+        if (token := self.told.token_after(after)) is not None:
+            return token
         for known in reversed(self._known):
             token = known.token_after(after)
             if token is not None:

@@ -6,15 +6,16 @@ A plan changes requests, seconds and money, never the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from nudge_client.decoding.events import Ask, AskChunk, Author, Hint, Reply, Steps
 from nudge_client.sources.chunked import ChunkedSource
-from nudge_client.sources.ledger import Ledger
+from nudge_client.sources.ledger import Entry, Ledger
+from nudge_client.sources.memory import Told
 from nudge_client.sources.streaming import StreamSource
 from nudge_client.sources.verified import VerifyingSource
-from nudge_providers.errors import EndpointError
+from nudge_providers.errors import BudgetError, EndpointError
 
 PlanName = Literal["auto", "chunked", "streaming", "verified"]
 Overlap = Literal["none", "ahead", "eager"]
@@ -34,6 +35,9 @@ class Plan(Protocol):
 
     def hint(self, hint: Hint) -> None:
         """Take note of what the decoder may ask soon."""
+
+    def restore(self, entries: Mapping[Author, Sequence[Entry]], told: Mapping[Author, Told]) -> None:
+        """Go on with an answer that another process began: its requests, and what their replies told."""
 
     async def aclose(self) -> None:
         """End every request under way."""
@@ -56,6 +60,10 @@ class Chunked:
 
     def hint(self, hint: Hint) -> None:
         """No use for it."""
+
+    def restore(self, entries: Mapping[Author, Sequence[Entry]], told: Mapping[Author, Told]) -> None:  # noqa: ARG002
+        for author, source in self._sources.items():
+            source.ledger.entries[:] = entries[author]
 
     async def aclose(self) -> None:
         """Nothing is ever under way between questions."""
@@ -106,6 +114,12 @@ class Streaming:
         if hint.author == "nudger" and not self._scout:
             self.base.hang_up()  # it was cut
 
+    def restore(self, entries: Mapping[Author, Sequence[Entry]], told: Mapping[Author, Told]) -> None:
+        sources: dict[Author, StreamSource] = {"base": self.base, "nudger": self.nudger}
+        for author, source in sources.items():
+            source.ledger.entries[:] = entries[author]
+            source.memory.told = told[author]  # the scout begins at the beginning
+
     async def aclose(self) -> None:
         if self._scouting:
             self._scouting.cancel()
@@ -126,7 +140,7 @@ class Streaming:
                     reply = await source.next_token(event, speculative=True)
                 elif isinstance(event, Hint) and event.author == "nudger" and self._overlap != "eager":
                     self.base.hang_up()  # it was cut
-        except (EndpointError, StopIteration):
+        except (EndpointError, BudgetError, StopIteration):
             pass
         finally:
             self.base.tell()  # the decoder goes on alone

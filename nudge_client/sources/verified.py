@@ -10,7 +10,7 @@ from typing import Any
 
 from nudge_client.sources.memory import Scores
 from nudge_client.sources.streaming import StreamSource
-from nudge_providers.errors import CapabilityError, EndpointError, MalformedReply
+from nudge_providers.errors import BudgetError, CapabilityError, EndpointError, MalformedReply
 from nudge_providers.types import ScoredToken, Token
 
 # How servers spell tokens that are no text, such as an end of sequence; a score shows them by name only.
@@ -65,7 +65,7 @@ class VerifyingSource(StreamSource):
             found, usage = await self._provider.score(prompt, likely)
         except (CapabilityError, MalformedReply):
             self.scores = False
-        except EndpointError:  # whoever asks is answered by a stream, or told by it what is wrong
+        except (EndpointError, BudgetError):  # whoever asks is answered by a stream, or told by it what is wrong
             pass
         else:
             entry.usage = usage

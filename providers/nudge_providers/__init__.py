@@ -2,6 +2,7 @@
 
 from nudge_providers.errors import (
     AuthenticationError,
+    BudgetError,
     CapabilityError,
     ContextExceededError,
     EndpointError,
@@ -30,6 +31,7 @@ from nudge_providers.types import (
 
 __all__ = [
     "AuthenticationError",
+    "BudgetError",
     "Capabilities",
     "CapabilityError",
     "Completion",

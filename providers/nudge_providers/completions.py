@@ -138,7 +138,7 @@ class CompletionProvider:
         raise CapabilityError(
             "this server cannot render a chat template",
             endpoint=self._endpoint,
-            advice="Name the model's family or a Jinja file: --template llama3",
+            advice="Name the model's family or a Jinja file: --chat-template llama3",
         )
 
     async def capabilities(self) -> Capabilities:

@@ -2,6 +2,7 @@
 
     NudgeError
     ├── UsageError                 the caller: a bad argument, setting or file            exit 2
+    ├── BudgetError                the caller's own cap on a whole job: nothing is wrong  exit 4
     └── EndpointError              a server or the way to it                              exit 3
         ├── ProviderError          the server said no, or nothing
         │   ├── AuthenticationError   401, 403: the key
@@ -34,6 +35,10 @@ class NudgeError(Exception):
 
 class UsageError(NudgeError):
     """The caller asked for something that cannot be: what, where, and how to mend it."""
+
+
+class BudgetError(NudgeError):
+    """A request that might have passed the caller's cap on what a job may spend. It was not sent."""
 
 
 class EndpointError(NudgeError):

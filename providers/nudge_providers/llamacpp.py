@@ -40,14 +40,28 @@ class LlamaCppProvider(CompletionProvider):
 
     _slots = 0
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._sessions: dict[int, int] = {}  # and the slot of each, the one that was used last at the end
+
     def payload(self, request: CompletionRequest, facts: Capabilities) -> dict[str, Any]:
         """Requests that follow one another stay in one slot. One that was just hung up is still busy for a token, and
         the server would take another slot, which has to read the prompt anew: twice as slow (measured).
         """
         body = super().payload(request, facts)
         if request.session is not None and self._slots:
-            body["id_slot"] = request.session % self._slots
+            body["id_slot"] = self._slot(request.session)
         return body
+
+    def _slot(self, session: int) -> int:
+        """The session's own slot. A new session gets the one that was not used for longest: its answer is finished."""
+        slot = self._sessions.pop(session, None)
+        if slot is None:
+            slot = len(self._sessions)
+            if slot >= self._slots:
+                slot = self._sessions.pop(next(iter(self._sessions)))
+        self._sessions[session] = slot
+        return slot
 
     async def render_chat(self, messages: Sequence[Message]) -> str:
         """The prompt by the server's own template. A base model's server answers too, with a ChatML fallback."""
@@ -75,6 +89,7 @@ class LlamaCppProvider(CompletionProvider):
             server_adds_bos=bool(tokens),
             # Its presence proves nothing: a model without one is given a fallback.
             chat_template=None,
+            slots=self._slots or None,
         )
 
     def stream_usage(self, event: Mapping[str, Any]) -> Usage | None:

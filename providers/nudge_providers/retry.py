@@ -11,7 +11,8 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
@@ -23,6 +24,9 @@ T = TypeVar("T")
 MAX_RETRY_AFTER = 60.0
 RETRIED = (RateLimitedError, UnavailableError)
 _backoff = wait_random_exponential(multiplier=0.25, max=8.0)
+
+Listener: TypeAlias = Callable[[BaseException], Awaitable[None]]
+_listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
 
 
 class Unreachable(UnavailableError):
@@ -93,12 +97,32 @@ def _stop_at(deadline: Deadline) -> Callable[[RetryCallState], bool]:
     return stop
 
 
+@contextmanager
+def telling(listener: Listener) -> Iterator[None]:
+    """What is tried again meanwhile is told to `listener`: each failure, before the next try is made.
+
+    A server may bill a try that broke off and the next one, too. What the listener raises ends the call.
+    """
+    before = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
+
+async def _tell(state: RetryCallState) -> None:
+    listener, error = _listener.get(), state.outcome.exception() if state.outcome else None
+    if listener and error:
+        await listener(error)
+
+
 def retrying(deadline: Deadline) -> AsyncRetrying:
     """Tries again what may pass, until the deadline; then the last error is raised."""
     return AsyncRetrying(
         retry=retry_if_exception_type(RETRIED),
         wait=_wait,
         stop=_stop_at(deadline),
+        before_sleep=_tell,
         reraise=True,
     )
 
@@ -123,3 +147,16 @@ async def call_with_retries(attempt: Callable[[], Awaitable[T]], deadline: Deadl
             return await retrying(deadline)(again)
     except TimeoutError:
         raise UnavailableError(f"no answer within {deadline.seconds:g} s") from None
+
+
+def persisting(hopeless: Callable[[int], bool]) -> AsyncRetrying:
+    """Tries a whole answer again while its endpoint may come back, after longer and longer waits of up to 30 s.
+
+    hopeless: told how many tries have failed, says whether to give up; then the last error is raised.
+    """
+    return AsyncRetrying(
+        retry=retry_if_exception_type(RETRIED),
+        wait=wait_random_exponential(multiplier=0.5, max=30.0),
+        stop=lambda state: hopeless(state.attempt_number),
+        reraise=True,
+    )

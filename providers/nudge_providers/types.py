@@ -121,7 +121,8 @@ class Message:
 class Capabilities:
     """Facts about one endpoint, from the server's documents or by asking it. None: not known.
 
-    streaming: whether streams bring log-probabilities. prompt_logprobs: whether a text can be scored.
+    streaming: whether streams bring log-probabilities. prompt_logprobs: whether a text can be scored. slots: texts that
+    the server works on, and keeps in its prefix cache, at once.
     """
 
     model: str = ""
@@ -131,6 +132,7 @@ class Capabilities:
     chat_template: bool | None = None
     streaming: bool | None = None
     prompt_logprobs: bool | None = None
+    slots: int | None = None
 
 
 @runtime_checkable

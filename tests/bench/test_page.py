@@ -14,10 +14,11 @@ import pytest
 
 from nudge_client.bench.charts import ratio_chart
 from nudge_client.bench.discarded import bound, discarded_chart, nudge_ratio
-from nudge_client.bench.drawing import Scale, around_one, from_zero, hatch
 from nudge_client.bench.page import page
-from nudge_client.bench.reading import FIGURES, Figure, figure, number, show_number, show_spread
+from nudge_client.bench.reading import FIGURES, Figure, figure, show_spread
 from nudge_client.bench.timelines import timeline_chart
+from nudge_client.pages.drawing import Scale, around_one, from_zero, hatch
+from nudge_client.pages.numbers import number, show_number
 from tests.bench.example import example
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

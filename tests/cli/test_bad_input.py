@@ -88,7 +88,7 @@ def test_prompt_longer_than_the_context(pair: Pair, here: Path) -> None:
         (["run", "Hi", "--messages", "x.json"], ["not both"]),
         (["run", "--messages", "none.json"], ["none.json", "No such file"]),
         (["run", "Hi", "--config", "none.toml"], ["none.toml", "no such file"]),
-        (["run", "Hi", "--template", "none.jinja"], ["none.jinja", "chatml"]),
+        (["run", "Hi", "--chat-template", "none.jinja"], ["none.jinja", "chatml"]),
         (["run", "Hi", "--trace", "no/such/folder/t.jsonl"], ["no/such/folder", "No such file"]),
         (["run", "Hi", "--base", "gpt@http://h:1"], ["unknown provider 'gpt'"]),
         (["run", "Hi", "--base", "llamacpp"], ["needs a url"]),
@@ -115,7 +115,7 @@ def test_bad_messages_file(here: Path, content: bytes, words: list[str]) -> None
 
 def test_template_that_does_not_parse(here: Path) -> None:
     Path("bad.jinja").write_text("{% for %}")
-    fails(nudge("run", "Hi", "--template", "bad.jinja"), 2, "bad.jinja", "line 1")
+    fails(nudge("run", "Hi", "--chat-template", "bad.jinja"), 2, "bad.jinja", "line 1")
 
 
 def test_undecodable_input(here: Path) -> None:
@@ -168,7 +168,7 @@ def test_more_bad_files(here: Path) -> None:
     fails(nudge("run", "Hi"), 2, "max_tokens")
     Path("nudge.toml").unlink()
     Path("half.jinja").write_text('{{ "\\ud800" }}')
-    fails(nudge("run", "Hi", "--template", "half.jinja"), 2, "half.jinja")
+    fails(nudge("run", "Hi", "--chat-template", "half.jinja"), 2, "half.jinja")
 
 
 def test_unknown_host(pair: Pair, here: Path) -> None:

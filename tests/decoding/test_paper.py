@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from nudge_client.client import _paper_prompts
 from nudge_client.config import check_settings
 from nudge_client.counting import count_cl100k
 from nudge_client.decoding import PaperRules, decode_paper
+from nudge_client.method import paper_prompts
 from nudge_client.planning import PAPER_CHUNK
 from nudge_client.prompts import as_messages
 from tests.toys import Model, Run, run, script, writes
@@ -282,7 +282,7 @@ def test_the_end() -> None:
 
 def prompts(question: str, **settings: Any) -> tuple[str, list[tuple[str, str]]]:
     checked = check_settings({"preset": "paper"} | settings)
-    messages, base = _paper_prompts(as_messages(question, checked.system), checked)
+    messages, base = paper_prompts(as_messages(question, checked.system), checked)
     return base.text, [(message.role, message.content) for message in messages]
 
 

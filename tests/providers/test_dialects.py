@@ -100,7 +100,7 @@ async def test_a_stream_says_what_a_completion_says(served: tuple[StandIn, Compl
 async def test_the_same_answer_through_any_two_dialects(base: str, nudger: str, tmp_path: Path) -> None:
     template = tmp_path / "toy.jinja"  # hosted APIs render none
     template.write_text("{{ messages[-1].content }}" + PROMPT_END)
-    options = {"answer_start": PROMPT_END, "max_tokens": 60, "template": str(template)}
+    options = {"answer_start": PROMPT_END, "max_tokens": 60, "chat_template": str(template)}
     async with AsyncExitStack() as stack:
         ends: list[str | Provider] = []
         for name, model in ((base, BASE), (nudger, NUDGER)):

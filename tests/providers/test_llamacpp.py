@@ -6,6 +6,7 @@ import asyncio
 import copy
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -275,3 +276,20 @@ async def answer_503(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     await writer.drain()
     writer.close()
     await writer.wait_closed()
+
+
+async def test_a_session_keeps_its_slot_and_a_new_one_gets_that_of_one_long_over(
+    standin: StandIn, provider: LlamaCppProvider
+) -> None:
+    facts = await provider.capabilities()
+    assert facts.slots == 4
+
+    def slot(session: int) -> int:
+        found: int = provider.payload(replace(ASK, session=session), facts)["id_slot"]
+        return found
+
+    assert [slot(session) for session in (10, 11, 12, 13)] == [0, 1, 2, 3]
+    assert [slot(session) for session in (12, 10, 13, 10)] == [2, 0, 3, 0]
+    assert slot(14) == 1  # 11's, who has not been heard of since
+    assert [slot(session) for session in (10, 12, 13, 14)] == [0, 2, 3, 1]
+    assert "id_slot" not in provider.payload(ASK, facts)

@@ -19,6 +19,8 @@ class StandIn(ToyServer):
 
     json_type = "application/json; charset=utf-8"
 
+    slots = 4
+
     def routes(self, router: web.UrlDispatcher) -> None:
         router.add_post("/apply-template", self._template)
         router.add_post("/tokenize", self._tokenize)
@@ -77,7 +79,7 @@ class StandIn(ToyServer):
     async def _props(self, request: web.Request) -> web.Response:
         facts = {
             "default_generation_settings": {"params": {}, "n_ctx": self.window},
-            "total_slots": 4,
+            "total_slots": self.slots,
             "model_alias": "toy.gguf",
             "model_path": FILE,
             "bos_token": "<bos>",

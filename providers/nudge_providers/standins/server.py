@@ -168,7 +168,10 @@ class ToyServer(ABC):
 
     async def _stream(self, request: web.Request, body: dict[str, Any], began: float) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": self.stream_type})
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionError:  # it has hung up before a word was said
+            return response
         request_id = request.headers.get(HEADER, "")
         events = [compact(self.signed(event, request_id)) for event in self.events(body)]
         for number, data in enumerate([*events, b"[DONE]"]):
