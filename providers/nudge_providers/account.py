@@ -47,6 +47,7 @@ class Account:
         self._told: dict[str, float] = {}  # a minute, by kind
         self._paused_until = 0.0
         self._refused_since: float | None = None
+        self._untold = 0  # requests under way of which nothing is known yet
         self._tickets, self._entries = count(), count()
         self._queue: list[tuple[int, int, int, asyncio.Future[None], Place]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -60,21 +61,14 @@ class Account:
         now = self._loop.time()
         if self._paused_until > now:
             why = f"paused for {self._paused_until - now:.0f} s"
-        elif self._queue and self.in_flight < self._window.room:
+        elif self._queue and self._has_room():
             why = f"at {self.requests.per_minute:.0f} requests a minute"
             if self.tokens.ready_at(self._queue[0][4].tokens, now) > self.requests.ready_at(1, now):
                 why = f"at {self.tokens.per_minute:.0f} tokens a minute"
         else:
             why = self._window.why(now)
-        return Load(
-            limit=self._window.limit,
-            in_flight=self.in_flight,
-            waiting=self.waiting,
-            why=why,
-            rate_limited=self.rate_limited,
-            retries=self.retries,
-            requests_per_minute=self.requests.per_minute,
-        )
+        counts = self.in_flight, self.waiting, why, self.rate_limited, self.retries
+        return Load(self._window.limit, *counts, self.requests.per_minute)
 
     def wish(self, limits: Limits) -> None:
         """The user's own limits: never more than these, whatever the server allows."""
@@ -99,7 +93,7 @@ class Account:
     def enter(self, place: Place) -> bool:
         """Let it go now, if nothing speaks against it."""
         now = self._loop.time()
-        if self.waiting or self.in_flight >= self._window.room or self._ready_at(place, now) > now:
+        if self.waiting or not self._has_room() or self._ready_at(place, now) > now:
             return False
         self._go(place, now)
         return True
@@ -129,7 +123,7 @@ class Account:
     def answered(self, place: Place, kind: Hashable) -> None:
         """See `Place.answered`."""
         now = self._loop.time()
-        place.settled = True
+        self._settle(place, failed=False)
         self._refused_since = None
         self._pace.succeeded()
         self._window.succeeded(place.epoch, self.in_flight, now)
@@ -172,13 +166,20 @@ class Account:
             self.requests.give_back(1)  # it did not count there; the next one need not wait for it
         return times if fresh else 0
 
-    def _settle(self, place: Place) -> None:
+    def _settle(self, place: Place, *, failed: bool = True) -> None:
+        """It is known what comes of a request."""
         if not place.settled:
             place.settled = True
-            self._pace.failed(place.began)
+            self._untold -= 1
+            if failed:
+                self._pace.failed(place.began)
+
+    def _has_room(self) -> bool:
+        return self.in_flight < self._window.limit and not (self._window.outage and self._untold)
 
     def _go(self, place: Place, now: float) -> None:
         self.in_flight += 1
+        self._untold += 1
         self.requests.take(1, now)
         self.tokens.take(place.tokens, now)
         self._pace.sent(now)
@@ -188,7 +189,7 @@ class Account:
     def _next(self) -> None:
         """Let go who may, and see to it that the next one is looked at when that may change."""
         now = self._loop.time()
-        while self._queue and self.in_flight < self._window.room:
+        while self._queue and self._has_room():
             future, place = self._queue[0][3:]
             if not future.done():
                 ready_at = self._ready_at(place, now)

@@ -2,7 +2,8 @@
 
 Additive increase, multiplicative decrease (Chiu and Jain, 1989), as TCP does it (RFC 5681): the window doubles with
 every window of successes up to the first sign of overload, then grows by one (or 5 %). A 429 or a 503 takes a fifth
-away; refusals of requests that were sent before the last decrease tell nothing new.
+away; refusals of requests that were sent before the last decrease tell nothing new. Where everything is refused, the
+window waits, and after the first success it is soon what it was.
 
 A server that queues what it cannot serve refuses nothing, but answers later. When the median time to the first token
 is twice its usual, the window is halved, and halved again as long as that makes answers as much quicker: then they had
@@ -69,9 +70,9 @@ class Window:
         self._held_until = -math.inf  # until then replies are slow, or a trial is under way, and it does not grow
 
     @property
-    def room(self) -> float:
-        """How many requests may be under way: where nobody gets through, one that tries."""
-        return 1.0 if self.fruitless > 1 else self.limit
+    def outage(self) -> bool:
+        """Whether nobody gets through: one request after the other may try."""
+        return self.fruitless > 1
 
     def resize(self, start: float, maximum: float) -> None:
         """Other bounds. Where it begins matters only to a window that has not been used yet."""
@@ -95,8 +96,7 @@ class Window:
         """A request was refused with `status`, for overload, or for a rate that is not known. Whether that counts."""
         if epoch != self.epoch:
             return False
-        outage = self.fruitless > 1
-        if not outage and (self._proven or now - self._shrunk_at >= 1.0):
+        if not self.outage and (self._proven or now - self._shrunk_at >= 1.0):
             self._doubles_to = self._doubles_to if by_rate or not self._proven else self.limit * OVERLOADED
             self._proven, self._shrunk_at = False, now
             self._shrink(OVERLOADED, 1.0)
