@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nudge_client.batch.claim import Claim, read_document
 from nudge_client.batch.input.reading import format_of, read_rows
 from nudge_client.batch.input.rows import BadRow, Format, Row
 from nudge_client.batch.input.spool import InputMark, has_only_grown, mark_of, spool
-from nudge_client.batch.job import Job, read_document, what_matters
+from nudge_client.batch.job import what_matters
 from nudge_client.settings import Settings
 from nudge_providers.errors import UsageError
 
@@ -40,7 +41,7 @@ class Input:
         return None if self.form == "csv" else lines_in(self.path)
 
 
-def input_of(source: str, job: Job, form: str | None, template: str | None) -> Input:
+def input_of(source: str, job: Claim, form: str | None, template: str | None) -> Input:
     """The input of a job: a file, or standard input, of which the job keeps a copy to be resumed from.
 
     Raises UsageError.
@@ -53,7 +54,7 @@ def input_of(source: str, job: Job, form: str | None, template: str | None) -> I
     return Input(source, path, format_of(path, form), template)
 
 
-def kept(job: Job) -> Path:
+def kept(job: Claim) -> Path:
     """Standard input as a file. Where nothing comes by it, what came when the job was begun."""
     before = job.folder / "input"
     if sys.stdin is None or sys.stdin.isatty():
@@ -69,7 +70,7 @@ def kept(job: Job) -> Path:
     return fresh
 
 
-def keep(job: Job, found: Input) -> Input:
+def keep(job: Claim, found: Input) -> Input:
     """Keep a copy of standard input for good, once the job is known to be of it."""
     before = job.folder / "input"
     if found.name != "-" or found.path == before:
@@ -89,7 +90,7 @@ def setup_of(found: Input, settings: Settings, samples: int) -> dict[str, Any]:
     }
 
 
-def growth(job: Job, found: Input) -> str:
+def growth(job: Claim, found: Input) -> str:
     """A word on an input that is not what it was."""
     known = read_document(job.folder / "job.json") or {}
     mark = known.get("input", {})

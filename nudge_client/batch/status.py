@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nudge_client.batch.job import folder_of, read_document
+from nudge_client.batch.claim import folder_of, read_document
 from nudge_providers.errors import UsageError
 
 

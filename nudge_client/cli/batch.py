@@ -57,6 +57,15 @@ def batch() -> None:
 @click.option("--retry-failed", is_flag=True, help="Try again the rows that failed.")
 @click.option("--restart", is_flag=True, help="Begin anew; what is there is put aside.")
 @click.option("--allow-changed", is_flag=True, help="Go on though the input or the settings are not what they were.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="'ray': on several workers or machines, by Ray Data; OUT is a folder of parts then.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Of Ray.  [default: as many as it has processors]")
+@click.option("--ray-address", metavar="ADDRESS", help="Of a Ray cluster, or 'auto'.  [default: one on this machine]")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @setting_options
 @debug_option

@@ -7,13 +7,14 @@ import itertools
 import shlex
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from nudge_client.answer import Answer
+from nudge_client.batch.claim import Claim
 from nudge_client.batch.estimate import estimate
 from nudge_client.batch.files import write_document
 from nudge_client.batch.input.rows import BadRow, Row
@@ -28,7 +29,7 @@ from nudge_client.client import NudgeClient
 from nudge_client.settings import Settings
 from nudge_providers.errors import BudgetError, EndpointError, UsageError
 
-DONE, ENDPOINT, PARTIAL, INTERRUPTED, TERMINATED = 0, 3, 4, 130, 143
+DONE, USAGE, ENDPOINT, PARTIAL, INTERRUPTED, TERMINATED = 0, 2, 3, 4, 130, 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +53,41 @@ class Wishes:
     restart: bool = False
     allow_changed: bool = False
     quiet: bool = False
+    engine: str = "local"
+    workers: int | None = None
+    ray_address: str | None = None
 
 
 def run_job(wishes: Wishes, settings: Settings) -> int:
     """Do it; the exit status. Raises UsageError and OSError."""
     if wishes.samples > 1 and settings.temperature == 0:
         raise UsageError("--samples: without a --temperature above 0 all samples of a row are the same")
+    if wishes.engine == "ray":
+        from nudge_client.cli.batch_ray import run_on_ray
+
+        return run_on_ray(wishes, settings)
+    if wishes.workers or wishes.ray_address:
+        raise UsageError("--workers and --ray-address are for --engine ray")
+    return _run_here(wishes, settings)
+
+
+def _run_here(wishes: Wishes, settings: Settings) -> int:
     job = Job(wishes.output)
     try:
-        found = _begun(job, wishes, settings)
+        found = begun(job, wishes, settings)
+        if job.output.torn:
+            click.echo(f"{job.out}: a last line that was not whole was taken off; its row goes on", err=True)
         if wishes.estimate:
             return _estimated(job, found, wishes, settings)
-        if not any(True for _ in _left(job, found.rows(), wishes.samples)):
-            click.echo(
-                f"nothing is left to do: {job.done.count} rows are done, {job.done.failed} of them failed", err=True
-            )
-            return PARTIAL if job.done.failed else DONE
+        if (code := finished(job, found, wishes)) is not None:
+            return code
         return asyncio.run(Session(job, found, wishes, settings).run(found.rows()))
     finally:
         job.close()
 
 
-def _begun(job: Job, wishes: Wishes, settings: Settings) -> Input:
+def begun(job: Claim, wishes: Wishes, settings: Settings) -> Input:
+    """The input of the job, which is begun. Raises UsageError and OSError."""
     found = input_of(wishes.source, job, wishes.input_format, wishes.template)
     try:
         job.begin(
@@ -86,12 +100,18 @@ def _begun(job: Job, wishes: Wishes, settings: Settings) -> Input:
         if "input." in str(error) and (why := growth(job, found)):
             raise UsageError(f"{error}\n{why}") from None
         raise
-    if job.output.torn:
-        click.echo(f"{job.out}: a last line that was not whole was taken off; its row goes on", err=True)
     return keep(job, found)
 
 
-def _left(job: Job, rows: Iterable[Row | BadRow], samples: int) -> Iterable[Row | BadRow]:
+def finished(job: Claim, found: Input, wishes: Wishes) -> int | None:
+    """The exit status, if nothing is left to do."""
+    if any(True for _ in _left(job, found.rows(), wishes.samples)):
+        return None
+    click.echo(f"nothing is left to do: {job.done.count} rows are done, {job.done.failed} of them failed", err=True)
+    return PARTIAL if job.done.failed else DONE
+
+
+def _left(job: Claim, rows: Iterable[Row | BadRow], samples: int) -> Iterable[Row | BadRow]:
     """Rows that are not done yet."""
     return (row for row in rows if any(Place(row.number, sample) not in job.done for sample in range(samples)))
 
@@ -103,6 +123,11 @@ def _estimated(job: Job, found: Input, wishes: Wishes, settings: Settings) -> in
         code = asyncio.run(session.run(itertools.islice(_left(job, found.rows(), wishes.samples), wishes.probe)))
         if code not in (DONE, PARTIAL):
             return code
+    return show_estimate(job, found, wishes, settings, answers)
+
+
+def show_estimate(job: Claim, found: Input, wishes: Wishes, settings: Settings, answers: Sequence[Answer] = ()) -> int:
+    """Tell what is left of the job will take; the exit status. answers: those of a probe."""
     rows = (row for row in _left(job, found.rows(), wishes.samples) if isinstance(row, Row))
     expected = estimate(rows, settings, samples=wishes.samples, probe=answers, concurrency=wishes.probe)
     show(expected, as_json=wishes.as_json)

@@ -17,7 +17,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from nudge_client.batch import export as module
+from nudge_client.batch.results import export as module
 from nudge_client.batch.results.export import FORMS, Exported, export
 from nudge_client.batch.results.input_order import RUN, InputOrder
 from nudge_client.batch.results.output_rows import lines, records

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nudge_client import UsageError
+from nudge_client.batch.claim import differences, read_document
 from nudge_client.batch.done import Done, told
 from nudge_client.batch.files import LineFile, write_document
 from nudge_client.batch.input.rows import BadRow, Row
-from nudge_client.batch.job import Job, differences, read_document
+from nudge_client.batch.job import Job
 from nudge_client.batch.journal import SMALL, Journal, Place
 from nudge_client.batch.records import openai_record, own_record, read_record
 from tests.batch.made import answered

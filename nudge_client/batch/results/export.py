@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +13,7 @@ from nudge_client.batch.records import read_record
 from nudge_client.batch.replacing import replacing
 from nudge_client.batch.results.columns import Columns, Kind, as_text
 from nudge_client.batch.results.input_order import InputOrder
-from nudge_client.batch.results.output_rows import lines, parsed
+from nudge_client.batch.results.output_rows import line_reader, parts_of, placed_records
 from nudge_providers.errors import UsageError
 
 FORMS = ("jsonl", "csv", "parquet")
@@ -43,8 +43,8 @@ def export(path: Path, to: Path, *, form: str | None = None, force: bool = False
         _pyarrow()
     check_target(path, to, force=force)
     order, columns, counts = _scan(path)
-    with path.open("rb") as source, replacing(to) as file:
-        found = _lines(source, order)
+    with line_reader(path) as line_at, replacing(to) as file:
+        found = _lines(line_at, order)
         if form == "jsonl":
             file.writelines(found)
         elif form == "csv":
@@ -58,7 +58,7 @@ def check_target(path: Path, to: Path, *, force: bool) -> None:
     """Raises UsageError where writing `to` would destroy the job's output, or, without `force`, another file."""
     if not to.exists():
         return
-    if to.samefile(path):
+    if any(to.samefile(part) for part in parts_of(path)):
         raise UsageError(f"{to}: this is the job's own output; write to another file")
     if not to.is_file():
         raise UsageError(f"{to}: it is no file that could be replaced; write to another place")
@@ -68,18 +68,15 @@ def check_target(path: Path, to: Path, *, force: bool) -> None:
 
 def _scan(path: Path) -> tuple[InputOrder, Columns, Exported]:
     order, columns, failed = InputOrder(), Columns(), 0
-    for number, (offset, line) in enumerate(lines(path), 1):
-        record = parsed(path, number, line)
-        order.add(record.row, record.sample, offset)
+    for place, record in placed_records(path):
+        order.add(record.row, record.sample, place)
         columns.see(record)
         failed += record.answer is None
     return order, columns, Exported(len(order), failed)
 
 
-def _lines(source: BinaryIO, order: InputOrder) -> Iterator[bytes]:
-    for offset in order.offsets():
-        source.seek(offset)
-        yield source.readline()
+def _lines(line_at: Callable[[int], bytes], order: InputOrder) -> Iterator[bytes]:
+    return map(line_at, order.offsets())
 
 
 class _Utf8:

@@ -1,9 +1,13 @@
-"""Reading the output of a job, one line at a time: it may still be written to, or have been left by a kill."""
+"""Reading the output of a job, one line at a time: it may still be written to, or have been left by a kill.
+
+The output is a file, or a folder of parts, each a file of its own.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,17 @@ from nudge_providers.errors import UsageError
 LARGEST = 2**63 - 1  # row and sample are sorted as integers of 64 bits
 COUNTS = ("rounds", "answer_tokens", "nudged_tokens", "verified_tokens")
 MODEL_STATS = tuple(field.name for field in fields(ModelStats))
+PARTS = "part-*.jsonl"
+PART_BITS = 40  # a place is the number of the part, and the offset in it, which has that many bits
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of an output: itself, or the parts in it. Raises UsageError for a folder without parts."""
+    if not path.is_dir():
+        return [path]
+    if parts := sorted(path.glob(PARTS)):
+        return parts
+    raise UsageError(f"{path}: no parts of a job's output are in this folder")
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -31,9 +46,29 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Every record, in the order of the file. Raises UsageError naming file and line where one is none."""
-    for number, (_, line) in enumerate(lines(path), 1):
-        yield parsed(path, number, line)
+    """Every record, in the order of the files. Raises UsageError naming file and line where one is none."""
+    return (record for _, record in placed_records(path))
+
+
+def placed_records(path: Path) -> Iterator[tuple[int, Record]]:
+    """The same, each with its place, by which `line_reader` finds its line again."""
+    for index, part in enumerate(parts_of(path)):
+        for number, (offset, line) in enumerate(lines(part), 1):
+            yield index << PART_BITS | offset, parsed(part, number, line)
+
+
+@contextmanager
+def line_reader(path: Path) -> Iterator[Callable[[int], bytes]]:
+    """Reads the line at a place. Raises OSError."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(part.open("rb")) for part in parts_of(path)]
+
+        def read(place: int) -> bytes:
+            file = files[place >> PART_BITS]
+            file.seek(place & (1 << PART_BITS) - 1)
+            return file.readline()
+
+        yield read
 
 
 def parsed(path: Path, number: int, line: bytes) -> Record:

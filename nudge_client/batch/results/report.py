@@ -10,7 +10,7 @@ from typing import Any
 
 from nudge_client.batch.records import Record, read_record
 from nudge_client.batch.results.distributions import distribution
-from nudge_client.batch.results.output_rows import MODEL_STATS, lines, parsed
+from nudge_client.batch.results.output_rows import MODEL_STATS, line_reader, placed_records
 from nudge_client.batch.results.worth_reading import WorthReading, told
 from nudge_client.pages.numbers import Unit
 
@@ -32,15 +32,11 @@ def summarize(path: Path) -> dict[str, Any]:
     Raises UsageError naming file and line where a line is no record, OSError when the file cannot be read.
     """
     tally, worth = _Tally(), WorthReading()
-    for number, (offset, line) in enumerate(lines(path), 1):
-        record = parsed(path, number, line)
+    for place, record in placed_records(path):
         tally.see(record)
-        worth.see(record, offset)
-    shown = []
-    with path.open("rb") as file:
-        for pick in worth.picks():
-            file.seek(pick.offset)
-            shown.append(told(read_record(json.loads(file.readline())), pick))
+        worth.see(record, place)
+    with line_reader(path) as line_at:
+        shown = [told(read_record(json.loads(line_at(pick.offset))), pick) for pick in worth.picks()]
     return {"file": path.name} | tally.figures() | {"worth_reading": shown}
 
 
