@@ -81,7 +81,10 @@ def run(source: str, config: Path | None, **options: Any) -> None:
     names = Wishes.__dataclass_fields__.keys() - {"source"}
     wishes = Wishes(source=source, **{name: options.pop(name) for name in names})
     checked = load_config(given_settings(options), file=config).settings
-    click.get_current_context().exit(run_job(wishes, checked))
+    work = run_job
+    if wishes.engine == "ray":
+        from nudge_client.cli.batch_ray import run_on_ray as work
+    click.get_current_context().exit(work(wishes, checked))
 
 
 for command in (status, export, report):

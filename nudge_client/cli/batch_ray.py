@@ -38,6 +38,7 @@ CODES = {"budget": PARTIAL, "usage": USAGE, "endpoint": ENDPOINT}
 
 def run_on_ray(wishes: Wishes, settings: Settings) -> int:
     """Do it; the exit status. Raises UsageError and OSError."""
+    batch_run.check(wishes, settings)
     need_ray()
     _check(wishes, settings)
     address = wishes.ray_address or LOCAL

@@ -58,20 +58,17 @@ class Wishes:
     ray_address: str | None = None
 
 
-def run_job(wishes: Wishes, settings: Settings) -> int:
-    """Do it; the exit status. Raises UsageError and OSError."""
+def check(wishes: Wishes, settings: Settings) -> None:
+    """Raises UsageError for wishes that contradict the settings."""
     if wishes.samples > 1 and settings.temperature == 0:
         raise UsageError("--samples: without a --temperature above 0 all samples of a row are the same")
-    if wishes.engine == "ray":
-        from nudge_client.cli.batch_ray import run_on_ray
 
-        return run_on_ray(wishes, settings)
+
+def run_job(wishes: Wishes, settings: Settings) -> int:
+    """Do it in this process; the exit status. Raises UsageError and OSError."""
+    check(wishes, settings)
     if wishes.workers or wishes.ray_address:
         raise UsageError("--workers and --ray-address are for --engine ray")
-    return _run_here(wishes, settings)
-
-
-def _run_here(wishes: Wishes, settings: Settings) -> int:
     job = Job(wishes.output)
     try:
         found = begun(job, wishes, settings)
