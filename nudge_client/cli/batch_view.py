@@ -63,10 +63,11 @@ def picture(snapshot: Mapping[str, Any]) -> Group:
         parts.append(Padding(ProgressBar(total=rows["total"], completed=rows["done"], width=60), 0))
     if snapshot["state"] in ("done", "stopped", "killed"):
         return Group(*parts)
-    table = Table("account", "at once", "in flight", "waiting", "refused", "limit", box=None, pad_edge=False)
+    table = Table("account", "at once", "in flight", "waiting", "429s", "a minute", "why", box=None, pad_edge=False)
     for endpoint, load in snapshot["accounts"].items():
         told = (f"{load['limit']:.0f}", str(load["in_flight"]), str(load["waiting"]), str(load["rate_limited"]))
-        table.add_row(Text(endpoint), *told, Text(load["why"]))
+        rate = "" if load["requests_per_minute"] is None else f"{load['requests_per_minute']:.0f}"
+        table.add_row(Text(endpoint), *told, rate, Text(load["why"]))
     parts.append(table)
     return Group(*parts)
 
