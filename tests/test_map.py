@@ -10,8 +10,9 @@ import pytest
 
 from nudge_client import Mapped, NudgeClient
 from nudge_client.many import Many, Work
+from nudge_client.stream import AnswerStream
 from nudge_providers import AuthenticationError, RejectedError, UnavailableError
-from nudge_providers.types import Completion, CompletionRequest
+from nudge_providers.types import Capabilities, Completion, CompletionRequest
 from tests.toys import ToyProvider, writes
 
 TEXT = "so it is"
@@ -148,3 +149,31 @@ async def test_a_drained_engine_finishes_what_was_begun() -> None:
             many.drain()
     assert 1 <= len(keys) <= 10
     assert not many.active
+
+
+class Slots(Sorting):
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(model="toy", slots=3)
+
+
+async def test_no_more_answers_at_once_than_a_server_has_slots_and_nothing_early() -> None:
+    base = Slots()
+    asked: list[dict[str, Any]] = []
+
+    class Client(NudgeClient):
+        def stream(self, prompt: Any, *, begun: Any = None, **options: Any) -> AnswerStream:
+            asked.append(options)
+            return super().stream(prompt, begun=begun, **options)
+
+    async def answer_all(**settings: Any) -> None:
+        asked.clear()
+        form = {"form": "plain", "answer_start": "\n", "ending": "word"}
+        async with Client(base, ToyProvider(writes(TEXT)), **form, **settings) as nudge:
+            await collected(nudge, [prompt(row) for row in range(0, 60, 2)])
+
+    await answer_all()
+    assert base.most == 3
+    assert all(options == {"overlap": "none"} for options in asked)
+    await answer_all(overlap="eager")
+    assert asked
+    assert all(options == {} for options in asked)
