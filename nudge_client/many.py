@@ -141,6 +141,8 @@ class Many:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if isinstance(self._works, AsyncGenerator):
+                await self._works.aclose()
 
     async def _look(self) -> None:
         """More answers at once than a server has slots would drive each other out of its prefix caches.
