@@ -27,10 +27,9 @@ from nudge_providers.window import Window
 
 MAX_PAUSE = 60.0
 PAUSE, MOST_PAUSE = 0.05, 2.0  # seconds after a refusal that counts, doubled by each one until somebody gets through
+TRIES_EVERY = 5.0  # seconds for which one that tries may be silent, where nobody gets through, until another one may
 OVERLOADED = (429, 503)
-# Deadlines of a call. Waiting here does not count, but an account that lets nobody through for one is given up; if it
-# says how long to wait, after these.
-GIVE_UP = 5
+GIVE_UP = 5  # deadlines of a call for which one that says how long to wait may let nobody through; any other, for one
 JITTER = 0.1  # of a pause, added at most, so that the processes of an account do not come back in step
 PACE_LOOKED_AT = 0.5  # seconds after which a learnt pace, which grows, may let the next request go sooner
 
@@ -47,7 +46,7 @@ class Account:
         self._told: dict[str, float] = {}  # a minute, by kind
         self._paused_until = 0.0
         self._refused_since: float | None = None
-        self._untold = 0  # requests under way of which nothing is known yet
+        self._last: Place | None = None  # that went
         self._tickets, self._entries = count(), count()
         self._queue: list[tuple[int, int, int, asyncio.Future[None], Place]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -61,7 +60,7 @@ class Account:
         now = self._loop.time()
         if self._paused_until > now:
             why = f"paused for {self._paused_until - now:.0f} s"
-        elif self._queue and self._has_room():
+        elif self._queue and self.in_flight < self._window.limit:
             why = f"at {self.requests.per_minute:.0f} requests a minute"
             if self.tokens.ready_at(self._queue[0][4].tokens, now) > self.requests.ready_at(1, now):
                 why = f"at {self.tokens.per_minute:.0f} tokens a minute"
@@ -93,7 +92,7 @@ class Account:
     def enter(self, place: Place) -> bool:
         """Let it go now, if nothing speaks against it."""
         now = self._loop.time()
-        if self.waiting or not self._has_room() or self._ready_at(place, now) > now:
+        if self.waiting or self.in_flight >= self._window.limit or self._ready_at(place, now) > now:
             return False
         self._go(place, now)
         return True
@@ -170,26 +169,22 @@ class Account:
         """It is known what comes of a request."""
         if not place.settled:
             place.settled = True
-            self._untold -= 1
             if failed:
                 self._pace.failed(place.began)
 
-    def _has_room(self) -> bool:
-        return self.in_flight < self._window.limit and not (self._window.outage and self._untold)
-
     def _go(self, place: Place, now: float) -> None:
         self.in_flight += 1
-        self._untold += 1
         self.requests.take(1, now)
         self.tokens.take(place.tokens, now)
         self._pace.sent(now)
         place.began, place.epoch, place.settled = now, self._window.epoch, False
         place.per_minute, place.width = self.requests.per_minute, self.in_flight
+        self._last = place
 
     def _next(self) -> None:
         """Let go who may, and see to it that the next one is looked at when that may change."""
         now = self._loop.time()
-        while self._queue and self._has_room():
+        while self._queue and self.in_flight < self._window.limit:
             future, place = self._queue[0][3:]
             if not future.done():
                 ready_at = self._ready_at(place, now)
@@ -202,9 +197,11 @@ class Account:
             heappop(self._queue)
 
     def _ready_at(self, place: Place, now: float) -> float:
-        """When the pause and the rates let it go."""
+        """When the pause and the rates let it go; where nobody gets through, one after the other."""
         if self._paused_until > now:
             return self._paused_until
+        if self._window.outage and self._last and not self._last.settled and self._last.began + TRIES_EVERY > now:
+            return self._last.began + TRIES_EVERY
         if self._pace.per_minute < math.inf:
             self._pace.grow(now, waiting=bool(self.waiting))
             self._hold()
@@ -218,12 +215,15 @@ class Account:
             if now < self._timer.when() <= moment:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(moment, self._next)
+        self._timer = self._loop.call_at(moment, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._next()
 
     def _allow(self) -> None:
-        """What holds has changed: for those who wait, too."""
         self._hold()
-        self._next()
+        self._next()  # what has changed holds for those who wait, too
 
     def _hold(self) -> None:
         now, wished = self._loop.time(), self._wished

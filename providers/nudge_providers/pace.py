@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
-# Requests by which the rate in use is measured: those of the last 2 s, or 16 where those are more, but none older.
-SECONDS, ENOUGH, OLDEST = 2.0, 16, 10.0
+# Requests by which the rate in use is measured: those of the last 1.5 s, or 10 where those are more, but none older.
+SECONDS, ENOUGH, OLDEST = 1.5, 10, 10.0
 REFUSED = 0.9  # what a refusal leaves of the rate in use
 ADDED = 0.03  # of the level that a refusal left, a second
 RISEN = 1.15  # times that level without a refusal: the limit is another, and is looked for in doubles

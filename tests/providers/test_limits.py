@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from aiohttp import web
@@ -148,6 +149,8 @@ def used(quota: Quota, speed: float = 1.0, seconds: float = 0.1) -> dict[float, 
 
     speed: of the server's clock. seconds: that a reply takes.
     """
+
+    random.seed(0)  # the jitter of pauses
 
     async def main() -> None:
         standin = await VllmStandIn(writes("a b c"), latency=Latency(first=seconds / speed)).start()

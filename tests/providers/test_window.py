@@ -267,11 +267,9 @@ class Walk:
         alive = sum(not task.done() for task in self.tasks)
         assert account.in_flight == len(self.inside)
         assert account.waiting == alive - len(self.inside)
-        held_up = account._paused_until > now or account.requests.ready_at(1, now) > now
-        if account.waiting and not held_up:
-            known = sum(held.settled for held, _ in self.inside)
-            trying = account._window.outage and known < len(self.inside)
-            assert trying or account.in_flight >= account._window.limit, "nobody waits while there is room"
+        waits = [entry[4] for entry in sorted(account._queue) if not entry[3].done()]
+        if waits and account._ready_at(waits[0], now) <= now:
+            assert account.in_flight >= account._window.limit, "nobody waits while there is room"
 
     async def finish(self) -> None:
         async with asyncio.timeout(600):
