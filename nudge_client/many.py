@@ -113,12 +113,12 @@ class Many:
 
     def loads(self) -> dict[str, Load]:
         """The state of each account in use, by the endpoint that uses it first."""
-        found: dict[str, Load] = {}
+        found: dict[int, tuple[str, Load]] = {}
         for provider in self._client.providers.values():
             load = getattr(provider, "load", None)
-            if isinstance(load, Load) and load not in found.values():
-                found[provider.endpoint] = load
-        return found
+            if isinstance(load, Load):
+                found.setdefault(load.account, (provider.endpoint, load))
+        return dict(found.values())
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
         """The results, as they come.

@@ -33,12 +33,15 @@ GIVE_UP = 5  # deadlines of a call for which one that says how long to wait may 
 JITTER = 0.1  # of a pause, added at most, so that the processes of an account do not come back in step
 PACE_LOOKED_AT = 0.5  # seconds after which a learnt pace, which grows, may let the next request go sooner
 
+_numbers = count()
+
 
 class Account:
     """The limits of one account, and who may go next. It belongs to the event loop that it is made in."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._number = next(_numbers)
         self.requests, self.tokens = Rate(), Rate()
         self.in_flight = self.waiting = self.rate_limited = self.retries = 0
         self._window, self._pace = Window(), Pace()
@@ -67,7 +70,7 @@ class Account:
         else:
             why = self._window.why(now)
         counts = self.in_flight, self.waiting, why, self.rate_limited, self.retries
-        return Load(self._window.limit, *counts, self.requests.per_minute)
+        return Load(self._number, self._window.limit, *counts, self.requests.per_minute)
 
     def wish(self, limits: Limits) -> None:
         """The user's own limits: never more than these, whatever the server allows."""

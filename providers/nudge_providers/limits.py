@@ -42,10 +42,12 @@ class Limits:
 class Load:
     """An account at one moment.
 
-    limit: requests that may be under way at once. why: it is that, in a few words. rate_limited, retries: 429s and
-    repeated requests so far. requests_per_minute: what holds now, infinite where nobody has said.
+    account: its number in this process; endpoints may share one. limit: requests that may be under way at once. why: it
+    is that, in a few words. rate_limited, retries: 429s and repeated requests so far. requests_per_minute: what holds
+    now, infinite where nobody has said.
     """
 
+    account: int
     limit: float
     in_flight: int
     waiting: int
