@@ -214,7 +214,8 @@ class Many:
         begun = work.begun
         async for attempt in persisting(self.health.watched()):
             with attempt:
-                stream = self._client.stream(work.prompt, begun=begun, **{**self._common, **work.options})
+                common = {} if "preset" in work.options else self._common  # a preset has its own
+                stream = self._client.stream(work.prompt, begun=begun, **{**common, **work.options})
                 self.active[number] = (work, stream)
                 try:
                     await self._write(work, stream)

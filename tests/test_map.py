@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from nudge_client import Mapped, NudgeClient
 from nudge_client.many import Many, Work
-from nudge_providers import AuthenticationError, RejectedError, UnavailableError
-from nudge_providers.types import Completion, CompletionRequest
+from nudge_providers import AuthenticationError, RejectedError, UnavailableError, UsageError
+from nudge_providers.types import Capabilities, Completion, CompletionRequest
 from tests.toys import ToyProvider, writes
 
 TEXT = "so it is"
@@ -104,10 +105,14 @@ async def test_rows_may_be_objects_with_settings_of_their_own() -> None:
         {"prompt": prompt(4), "options": {"nonsense": 1}},
         5,
         [],
+        {"prompt": prompt(5), "options": ["max_tokens"]},
+        {"prompt": prompt(5), "options": {"prompt": prompt(6)}},
+        {"prompt": prompt(5), "options": {"begun": 1, 2: 3}},
     ]
     async with opened(Sorting()) as nudge:
         results = await collected(nudge, rows, ordered=True, max_tokens=2)
-    assert [bool(result.answer) for result in results] == [True, True, True, False, False, False, False]
+    assert [bool(result.answer) for result in results] == [True] * 3 + [False] * 7
+    assert all(isinstance(result.error, UsageError) for result in results[3:])
     assert [result.answer.stats.answer_tokens for result in results if result.answer] == [2, 2, 1]
     assert "nonsense" in str(results[4].error)
 
@@ -148,3 +153,22 @@ async def test_a_drained_engine_finishes_what_was_begun() -> None:
             many.drain()
     assert 1 <= len(keys) <= 10
     assert not many.active
+
+
+@pytest.mark.parametrize(("rows", "concurrency"), [("Name a fruit.", 4), ({"prompt": "Hi"}, 4), ([prompt(1)], 0)])
+async def test_what_would_answer_something_else_or_nothing_is_refused(rows: Any, concurrency: int) -> None:
+    async with opened(Sorting()) as nudge:
+        with pytest.raises(UsageError):
+            await collected(nudge, rows, concurrency=concurrency)
+
+
+class Slots(Sorting):
+    async def capabilities(self) -> Capabilities:
+        return replace(await super().capabilities(), slots=2)
+
+
+async def test_rows_by_the_papers_method_on_a_server_with_few_slots() -> None:
+    async with NudgeClient(Slots(), ToyProvider(writes(TEXT)), form="question") as nudge:
+        row = {"prompt": "row 1", "options": {"preset": "paper"}}
+        results = await collected(nudge, [row]) + await collected(nudge, ["row 1"], preset="paper")
+    assert [result.error for result in results] == [None, None]
