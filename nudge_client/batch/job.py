@@ -76,7 +76,8 @@ class Job(Claim):
         self.journal.forget(place)
 
     def sync(self) -> None:
-        """Make everything safe."""
+        """Make everything safe. Raises OSError; UsageError where the output is not there any more."""
+        self.output.check_name()
         self.output.sync()
         self.journal.sync()
 
