@@ -172,3 +172,41 @@ async def test_rows_by_the_papers_method_on_a_server_with_few_slots() -> None:
         row = {"prompt": "row 1", "options": {"preset": "paper"}}
         results = await collected(nudge, [row]) + await collected(nudge, ["row 1"], preset="paper")
     assert [result.error for result in results] == [None, None]
+
+
+async def test_results_do_not_wait_for_rows_that_are_still_to_come() -> None:
+    heard = asyncio.Event()
+    closed = []
+
+    async def rows() -> AsyncIterator[str]:
+        try:
+            for row in range(5):
+                yield prompt(row)
+                await heard.wait()
+                heard.clear()
+        finally:
+            closed.append(asyncio.current_task())
+
+    async with opened(Sorting()) as nudge, asyncio.timeout(10):
+        indices = []
+        async for result in nudge.map(rows()):
+            indices.append(result.index)
+            heard.set()
+        assert indices == [0, 1, 2, 3, 4]
+        results = nudge.map(rows())
+        await anext(results)
+        await results.aclose()
+        assert len(closed) == 2
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_rows_that_cannot_be_read_on() -> None:
+    async def rows() -> AsyncIterator[str]:
+        yield prompt(1)
+        await asyncio.sleep(0)
+        raise OSError("gone")
+
+    async with opened(Sorting()) as nudge:
+        with pytest.raises(OSError, match="gone"):
+            await collected(nudge, rows())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
