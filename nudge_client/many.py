@@ -241,6 +241,8 @@ class Many:
                 if self._watch and stream.rounds > rounds:
                     rounds = stream.rounds
                     self._watch(work, stream)
+        if stream.fresh:  # an empty answer has no pieces, and came all the same
+            self.health.fine()
 
     def _ended(self, number: int, work: Work, error: NudgeError | None) -> Outcome:
         _, stream = self.active.pop(number, (work, None))

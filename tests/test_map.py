@@ -210,3 +210,24 @@ async def test_rows_that_cannot_be_read_on() -> None:
         with pytest.raises(OSError, match="gone"):
             await collected(nudge, rows())
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class Silent(ToyProvider):
+    """Ends every answer at once, after it was away."""
+
+    away = True
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        if self.away:
+            self.away = False
+            raise UnavailableError("away")
+        return await super().complete(request)
+
+
+async def test_an_endpoint_that_gives_empty_answers_is_there() -> None:
+    base, nudger = Silent(writes("")), Silent(writes(""))
+    async with NudgeClient(base, nudger, form="plain", answer_start="\n", plan="chunked", ending="word") as nudge:
+        many = Many(nudge, iter([Work(row, "Hi") for row in range(3)]))
+        outcomes = [outcome async for outcome in many.outcomes()]
+    assert [outcome.answer.text for outcome in outcomes if outcome.answer] == [""] * 3
+    assert many.health.error is None
