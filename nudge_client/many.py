@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from nudge_client.answer import Answer
 from nudge_client.checkpoint import Checkpoint
+from nudge_client.feeding import Feed
 from nudge_client.health import Health
 from nudge_client.prompts import Prompt
 from nudge_client.settings import Settings
@@ -94,14 +95,15 @@ class Many:
         may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
         self._client = client
-        self._works = works
+        self._works = Feed(works, lambda: self._over.put_nowait(None)) if isinstance(works, AsyncIterator) else works
+        self._waiting = False  # for a work that has not come yet
         self._most = most
         self._watch = watch
         self._may_begin = may_begin
         self.health = Health(patience)
         self.active: dict[int, tuple[Work, AnswerStream]] = {}
         self._tasks: set[asyncio.Task[Outcome | None]] = set()
-        self._over: asyncio.Queue[asyncio.Task[Outcome | None]] = asyncio.Queue()
+        self._over: asyncio.Queue[asyncio.Task[Outcome | None] | None] = asyncio.Queue()
         self._begun = 0
         self._dry = False
         self._spent: BudgetError | None = None
@@ -131,7 +133,7 @@ class Many:
             await self._look()
             while True:
                 await self._begin_more()
-                if not self._tasks:
+                if not self._tasks and (self._dry or not self._waiting):
                     break
                 if (task := await self._next()) and (outcome := task.result()):
                     yield outcome
@@ -141,7 +143,7 @@ class Many:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            if isinstance(self._works, AsyncGenerator):
+            if isinstance(self._works, Feed):
                 await self._works.aclose()
 
     async def _look(self) -> None:
@@ -157,13 +159,14 @@ class Many:
                 self._common = NOT_EARLY if not {"overlap", "preset"} & self._client.settings.model_fields_set else {}
 
     async def _next(self) -> asyncio.Task[Outcome | None] | None:
-        """The next finished task, or None when it is time to look for room."""
+        """The next finished task, or None when it is time to look for room, or a work has come."""
         try:
             async with asyncio.timeout(None if self._dry else TICK):
                 task = await self._over.get()
         except TimeoutError:
             return None
-        self._tasks.discard(task)
+        if task:
+            self._tasks.discard(task)
         return task
 
     async def _begin_more(self) -> None:
@@ -173,7 +176,6 @@ class Many:
                 return
             work = await self._take()
             if work is None:
-                self._dry = True
                 return
             self._begun += 1
             task = asyncio.create_task(self._answer(self._begun, work))
@@ -181,9 +183,13 @@ class Many:
             task.add_done_callback(self._over.put_nowait)
 
     async def _take(self) -> Work | None:
-        if isinstance(self._works, AsyncIterator):
-            return await anext(self._works, None)
-        return next(self._works, None)
+        """The next work; None at the end, and while it is to be waited for: answers that finish meanwhile are told."""
+        if isinstance(self._works, Feed):
+            found = await self._works.poll()
+        else:
+            found = [work] if (work := next(self._works, None)) else None
+        self._dry, self._waiting = self._dry or found is None, found == []
+        return found[0] if found else None
 
     def _has_room(self) -> bool:
         """Not while begun answers wait for their turn: each of those would wait longer."""
@@ -216,7 +222,8 @@ class Many:
         begun = work.begun
         async for attempt in persisting(self.health.watched()):
             with attempt:
-                stream = self._client.stream(work.prompt, begun=begun, **{**self._common, **work.options})
+                common = {} if "preset" in work.options else self._common  # a preset has its own
+                stream = self._client.stream(work.prompt, begun=begun, **{**common, **work.options})
                 self.active[number] = (work, stream)
                 try:
                     await self._write(work, stream)
@@ -234,6 +241,8 @@ class Many:
                 if self._watch and stream.rounds > rounds:
                     rounds = stream.rounds
                     self._watch(work, stream)
+        if stream.fresh:  # an empty answer has no pieces, and came all the same
+            self.health.fine()
 
     def _ended(self, number: int, work: Work, error: NudgeError | None) -> Outcome:
         _, stream = self.active.pop(number, (work, None))

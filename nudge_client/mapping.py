@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 from nudge_client.answer import Answer
 from nudge_client.many import Answering, Many, Outcome, Work
 from nudge_client.prompts import Prompt
-from nudge_providers.errors import NudgeError
+from nudge_providers.errors import NudgeError, UsageError
 
 MapRow: TypeAlias = Prompt | Mapping[str, Any]
 AHEAD = 4  # times the answers at once that may wait for an earlier one, when they are to come in order
+NO_SETTINGS = ("prompt", "begun")  # other parameters of `NudgeClient.stream`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ async def mapped(
     options: Mapping[str, Any],
 ) -> AsyncGenerator[Mapped, None]:
     """See `NudgeClient.map`."""
+    if isinstance(rows, str | Mapping):
+        raise UsageError("rows is one row; give a list of rows")
+    if concurrency < 1:
+        raise UsageError(f"concurrency is {concurrency}; at least one answer is written at once")
     given: dict[int, MapRow] = {}
     held: dict[int, Mapped] = {}
     following = 0
@@ -83,9 +88,18 @@ def _prompt(row: MapRow) -> Prompt:
 
 
 def _options(row: MapRow, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a row's answer: its own `system` and `options` go before the call's."""
+    """The settings of a row's answer: its own `system` and `options` go before the call's.
+
+    What can be no setting gets a name that is none, and so is that row's error.
+    """
     if not isinstance(row, Mapping):
         return dict(options)
     own = row.get("options") or {}
+    if not isinstance(own, Mapping):
+        own = {"options": own}
     system = {"system": row["system"]} if "system" in row else {}
-    return {**options, **system, **own}
+    return {**options, **system, **{_setting(name): value for name, value in own.items()}}
+
+
+def _setting(name: object) -> str:
+    return name if isinstance(name, str) and name not in NO_SETTINGS else f"options.{name}"

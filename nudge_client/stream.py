@@ -119,6 +119,8 @@ class AnswerStream:
 
     def part_since(self, mark: Mark) -> tuple[dict[str, Any], Mark]:
         """What a checkpoint would have beyond `mark`, as JSON values, and the mark that comes next."""
+        if self._writing is None:  # it is still as it was broken off
+            return part_since(mark, self._begun.replies, self._begun.entries, self._begun.seconds)
         entries = {author: ledger.entries for author, ledger in self._ledgers().items()}
         return part_since(mark, self._replies, entries, self._elapsed())
 

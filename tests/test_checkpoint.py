@@ -154,3 +154,17 @@ async def test_seconds_and_requests_of_every_process_count() -> None:
     assert stats.seconds >= 100
     assert stats.nudger.requests == len(begun.entries["nudger"]) + len(toys["nudger"].requests)
     assert stats.base.requests == len(begun.entries["base"]) + len(toys["base"].requests)
+
+
+async def test_an_answer_that_is_not_gone_on_with_yet_keeps_its_requests() -> None:
+    """A journal that is written anew just then holds them nowhere else."""
+    toys = pair(1)
+    async with client(toys, plan="chunked", overlap="none") as nudge:
+        toys["base"].prompt = (await nudge.rendered("Hi")).base
+        stream = nudge.stream("Hi")
+        await anext(aiter(stream))
+        begun = stream.checkpoint()
+        await stream.aclose()
+        again = nudge.stream("Hi", begun=begun)
+        assert again.part_since(Mark())[0] == begun.part()
+    assert any(begun.entries.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from nudge_client import Mapped, NudgeClient
 from nudge_client.many import Many, Work
 from nudge_client.stream import AnswerStream
-from nudge_providers import AuthenticationError, RejectedError, UnavailableError
+from nudge_providers import AuthenticationError, RejectedError, UnavailableError, UsageError
 from nudge_providers.types import Capabilities, Completion, CompletionRequest
 from tests.toys import ToyProvider, writes
 
@@ -105,10 +106,14 @@ async def test_rows_may_be_objects_with_settings_of_their_own() -> None:
         {"prompt": prompt(4), "options": {"nonsense": 1}},
         5,
         [],
+        {"prompt": prompt(5), "options": ["max_tokens"]},
+        {"prompt": prompt(5), "options": {"prompt": prompt(6)}},
+        {"prompt": prompt(5), "options": {"begun": 1, 2: 3}},
     ]
     async with opened(Sorting()) as nudge:
         results = await collected(nudge, rows, ordered=True, max_tokens=2)
-    assert [bool(result.answer) for result in results] == [True, True, True, False, False, False, False]
+    assert [bool(result.answer) for result in results] == [True] * 3 + [False] * 7
+    assert all(isinstance(result.error, UsageError) for result in results[3:])
     assert [result.answer.stats.answer_tokens for result in results if result.answer] == [2, 2, 1]
     assert "nonsense" in str(results[4].error)
 
@@ -153,7 +158,7 @@ async def test_a_drained_engine_finishes_what_was_begun() -> None:
 
 class Slots(Sorting):
     async def capabilities(self) -> Capabilities:
-        return Capabilities(model="toy", slots=3)
+        return replace(await super().capabilities(), slots=3)
 
 
 async def test_no_more_answers_at_once_than_a_server_has_slots_and_nothing_early() -> None:
@@ -177,3 +182,76 @@ async def test_no_more_answers_at_once_than_a_server_has_slots_and_nothing_early
     await answer_all(overlap="eager")
     assert asked
     assert all(options == {} for options in asked)
+
+
+@pytest.mark.parametrize(("rows", "concurrency"), [("Name a fruit.", 4), ({"prompt": "Hi"}, 4), ([prompt(1)], 0)])
+async def test_what_would_answer_something_else_or_nothing_is_refused(rows: Any, concurrency: int) -> None:
+    async with opened(Sorting()) as nudge:
+        with pytest.raises(UsageError):
+            await collected(nudge, rows, concurrency=concurrency)
+
+
+async def test_rows_by_the_papers_method_on_a_server_with_few_slots() -> None:
+    async with NudgeClient(Slots(), ToyProvider(writes(TEXT)), form="question") as nudge:
+        row = {"prompt": "row 1", "options": {"preset": "paper"}}
+        results = await collected(nudge, [row]) + await collected(nudge, ["row 1"], preset="paper")
+    assert [result.error for result in results] == [None, None]
+
+
+async def test_results_do_not_wait_for_rows_that_are_still_to_come() -> None:
+    heard = asyncio.Event()
+    closed = []
+
+    async def rows() -> AsyncIterator[str]:
+        try:
+            for row in range(5):
+                yield prompt(row)
+                await heard.wait()
+                heard.clear()
+        finally:
+            closed.append(asyncio.current_task())
+
+    async with opened(Sorting()) as nudge, asyncio.timeout(10):
+        indices = []
+        async for result in nudge.map(rows()):
+            indices.append(result.index)
+            heard.set()
+        assert indices == [0, 1, 2, 3, 4]
+        results = nudge.map(rows())
+        await anext(results)
+        await results.aclose()
+        assert len(closed) == 2
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_rows_that_cannot_be_read_on() -> None:
+    async def rows() -> AsyncIterator[str]:
+        yield prompt(1)
+        await asyncio.sleep(0)
+        raise OSError("gone")
+
+    async with opened(Sorting()) as nudge:
+        with pytest.raises(OSError, match="gone"):
+            await collected(nudge, rows())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class Silent(ToyProvider):
+    """Ends every answer at once, after it was away."""
+
+    away = True
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        if self.away:
+            self.away = False
+            raise UnavailableError("away")
+        return await super().complete(request)
+
+
+async def test_an_endpoint_that_gives_empty_answers_is_there() -> None:
+    base, nudger = Silent(writes("")), Silent(writes(""))
+    async with NudgeClient(base, nudger, form="plain", answer_start="\n", plan="chunked", ending="word") as nudge:
+        many = Many(nudge, iter([Work(row, "Hi") for row in range(3)]))
+        outcomes = [outcome async for outcome in many.outcomes()]
+    assert [outcome.answer.text for outcome in outcomes if outcome.answer] == [""] * 3
+    assert many.health.error is None

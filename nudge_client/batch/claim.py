@@ -75,33 +75,33 @@ class Claim(ABC):
         """
 
     def agree(self, setup: Mapping[str, Any], *, restart: bool = False, allow_changed: bool = False) -> bool:
-        """Note what the job is, and whether it was begun as something else, which `allow_changed` allows.
+        """Whether the job was begun as something else, which `allow_changed` allows. `keep` notes what it is now.
 
         setup: JSON values. restart: put aside what is there. Raises UsageError with the differences.
         """
         if restart:
             self._put_aside()
-        path = self.folder / "job.json"
-        plain = {"version": VERSION, **json.loads(json.dumps(setup))}
-        known = read_document(path)
+        known = read_document(self.folder / "job.json")
         if known is None:
             if self.has_output():
                 raise UsageError(f"{self.out}: it is there already, and of no job; name another, or --restart")
-            write_document(path, plain)
             return False
-        changes = differences(known, plain)
-        if changes and not self.touched():
-            write_document(path, plain)
+        changes = differences(known, _plain(setup))
+        if not changes or not self.touched():
             return False
-        if changes and not allow_changed:
+        if not allow_changed:
             told_changes = "".join(f"\n  {line}" for line in changes)
             raise UsageError(
                 f"{self.out}: it was begun differently:{told_changes}\n"
                 "--allow-changed goes on with what is new and keeps what is done; --restart puts it aside"
             )
-        if changes:
+        return True
+
+    def keep(self, setup: Mapping[str, Any]) -> None:
+        """Note what the job is from now on."""
+        path = self.folder / "job.json"
+        if read_document(path) != (plain := _plain(setup)):
             write_document(path, plain)
-        return bool(changes)
 
     def close(self) -> None:
         """Let go of it."""
@@ -115,6 +115,10 @@ class Claim(ABC):
             self.out.rename(aside)
         for name in ("job.json", "journal.jsonl", "status.json"):
             (self.folder / name).unlink(missing_ok=True)
+
+
+def _plain(setup: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": VERSION, **json.loads(json.dumps(setup))}
 
 
 def locked(folder: Path, wait: float) -> FileLock:

@@ -15,6 +15,9 @@ from nudge_providers.errors import UsageError
 OWN = re.compile(rb'\{"row": (\d+)(?:, "sample": (\d+))?, "(id|error)": ')
 OPENAI = re.compile(rb'\{"id": "batch_req_(\d+)(?:_(\d+))?", "custom_id": [^{}]{0,200}?, "response": (null|\{)')
 
+WRONG = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what data of another kind raises
+MOST_ROWS = 1 << 32  # there is a bit for each up to the last
+
 
 class Done:
     """Answers by row, from 1, and sample, from 0. failed: how many of them are failures."""
@@ -45,21 +48,28 @@ class Done:
         for number, (_, line) in enumerate(lines(path), 1):
             try:
                 place, failed = told(line)
-                if not 0 <= place.sample < self._samples or place.row < 1:
+                if not 0 <= place.sample < self._samples:
                     raise ValueError("it is of a job with more samples")
+                if not 1 <= place.row <= MOST_ROWS:
+                    raise ValueError("no input has such a row")
                 self.add(place, failed=failed)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise UsageError(
-                    f"{path}, line {number}: it is no answer of this job ({error}); name another output, "
-                    "or --restart to put this one aside"
-                ) from None
+            except WRONG as error:
+                raise no_answer(path, number, error) from None
 
     def _index(self, place: Place) -> int:
         return (place.row - 1) * self._samples + place.sample
 
 
+def no_answer(path: Path, number: int, error: Exception) -> UsageError:
+    """What is said of a line that `told` raised one of WRONG for. number: the line's, from 1."""
+    return UsageError(
+        f"{path}, line {number}: it is no answer of this job ({error}); name another output, "
+        "or --restart to put this one aside"
+    )
+
+
 def told(line: bytes) -> tuple[Place, bool]:
-    """Which answer a line of output is, and whether it failed. Raises ValueError and what else wrong data raises."""
+    """Which answer a line of output is, and whether it failed. Raises one of WRONG."""
     if found := OWN.match(line):
         return Place(int(found[1]), int(found[2] or 0)), found[3] == b"error"
     if found := OPENAI.match(line):

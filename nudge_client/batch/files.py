@@ -57,6 +57,17 @@ class LineFile:
                 raise named(error, self.path) from None
             self._synced = size
 
+    def check_name(self) -> None:
+        """Raises UsageError where the file was deleted or replaced meanwhile: what is written would be lost."""
+        try:
+            there = os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise UsageError(
+                f"{self.path}: it was deleted or replaced while the job was writing to it; the same command goes on"
+            )
+
     def clear(self) -> None:
         """Empty it."""
         os.ftruncate(self._file, 0)

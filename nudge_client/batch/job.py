@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nudge_client.batch.claim import Claim
-from nudge_client.batch.done import Done, told
+from nudge_client.batch.done import WRONG, Done, no_answer, told
 from nudge_client.batch.files import LineFile, sync_folder
 from nudge_client.batch.journal import Journal, Place
 from nudge_client.batch.replacing import replacing
@@ -66,6 +66,7 @@ class Job(Claim):
         self._files.append(self.journal)
         if changed:
             self.journal.clear()
+        self.keep(setup)  # last: until then the journal is of what the job was before
         sync_folder(self.out.parent)
 
     def add(self, place: Place, line: bytes, *, failed: bool) -> None:
@@ -75,7 +76,8 @@ class Job(Claim):
         self.journal.forget(place)
 
     def sync(self) -> None:
-        """Make everything safe."""
+        """Make everything safe. Raises OSError; UsageError where the output is not there any more."""
+        self.output.check_name()
         self.output.sync()
         self.journal.sync()
 
@@ -88,4 +90,10 @@ class Job(Claim):
     def drop_failures(self) -> None:
         """Take the failures out of an output that is not open yet."""
         with replacing(self.out) as file:
-            file.writelines(line for _, line in lines(self.out) if not told(line)[1])
+            for number, (_, line) in enumerate(lines(self.out), 1):
+                try:
+                    failed = told(line)[1]
+                except WRONG as error:
+                    raise no_answer(self.out, number, error) from None
+                if not failed:
+                    file.write(line)

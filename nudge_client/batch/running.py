@@ -108,8 +108,9 @@ class Running:
         """Make safe what was written, and say where the job stands."""
         ticks = 0
         while not self._over.is_set():
+            before = self._job.done.count  # more may be written meanwhile
             await asyncio.to_thread(self._job.sync)
-            self.standing.synced()
+            self.standing.synced(before)
             if ticks % STATUS_TICKS == 0:
                 self._note()
                 self._job.journal.compact({work.key[1]: stream for work, stream in self.many.active.values()})
@@ -121,7 +122,7 @@ class Running:
     def _note(self) -> None:
         self._job.journal.note_spent(self.standing.spending())
         self._job.sync()
-        self.standing.synced()
+        self.standing.synced(self._job.done.count)
         self._told(self.standing, *self._state())
 
     def _state(self) -> tuple[str, str]:

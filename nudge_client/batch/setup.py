@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from nudge_client.batch.claim import Claim, read_document
+from nudge_client.batch.input.lines import BLANK, lines_of, opened
 from nudge_client.batch.input.reading import format_of, read_rows
 from nudge_client.batch.input.rows import BadRow, Format, Row
 from nudge_client.batch.input.spool import InputMark, has_only_grown, mark_of, spool
 from nudge_client.batch.job import what_matters
 from nudge_client.settings import Settings
 from nudge_providers.errors import UsageError
-
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ def input_of(source: str, job: Claim, form: str | None, template: str | None) ->
         path = kept(job)
     elif not path.is_file():
         raise UsageError(f"input {source}: {'it is not a file' if path.exists() else 'no such file'}")
+    elif job.out.exists() and path.samefile(job.out):
+        raise UsageError(f"input {source}: it is the output, too; name another output")
     return Input(source, path, format_of(path, form), template)
 
 
@@ -79,10 +80,13 @@ def keep(job: Claim, found: Input) -> Input:
     return Input(found.name, before, found.form, found.template)
 
 
-def setup_of(found: Input, settings: Settings, samples: int) -> dict[str, Any]:
-    """What makes the job this one."""
+def setup_of(job: Claim, found: Input, settings: Settings, samples: int) -> dict[str, Any]:
+    """What makes the job this one. The same input may be called something else from another folder."""
+    mark = asdict(mark_of(found.path))
+    known = (read_document(job.folder / "job.json") or {}).get("input", {})
+    same = all(known.get(name) == value for name, value in mark.items())
     return {
-        "input": {"name": found.name, **asdict(mark_of(found.path))},
+        "input": {"name": known["name"] if same else found.name, **mark},
         "format": found.form,
         "template": found.template,
         "samples": samples,
@@ -102,10 +106,6 @@ def growth(job: Claim, found: Input) -> str:
 
 
 def lines_in(path: Path) -> int:
-    """Lines of a file that are not blank at its end."""
-    count, last = 0, b"\n"
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            count += block.count(b"\n")
-            last = block[-1:]
-    return count + (last != b"\n")
+    """Lines of a file that are not blank: those are no rows."""
+    with opened(path) as file:
+        return sum(line is None or bool(line.strip(BLANK)) for line in lines_of(file))

@@ -60,9 +60,9 @@ class Standing:
         self.failed_now += failed
         self.answered_now += not failed
 
-    def synced(self) -> None:
-        """All that was written is on the disk."""
-        self.safe = self._job.done.count
+    def synced(self, safe: int) -> None:
+        """So many answers are on the disk for sure."""
+        self.safe = safe
         now = time.monotonic()
         if now - self._past[-1][0] >= 1:
             self._past.append((now, self.answered_now + self.failed_now, self._tokens))
@@ -101,7 +101,7 @@ class Standing:
                 "answered": done - failed,
                 "failed": failed,
                 "left": left,
-                "under_way": len(self._many.active),
+                "under_way": 0 if state in ("stopped", "done") else len(self._many.active),
             },
             "answers_per_second": round(answers, 3),
             "tokens_per_second": round(tokens, 1),

@@ -83,7 +83,7 @@ def plan_of(job: PartsJob, found: Input, wishes: Wishes, settings: Settings) -> 
         source=str(found.path.resolve()),
         form=found.form,
         template=found.template,
-        setup=setup_of(found, settings, wishes.samples),
+        setup=setup_of(job, found, settings, wishes.samples),
         settings=_without_relative_paths(settings),
         samples=wishes.samples,
         concurrency=wishes.concurrency,

@@ -88,7 +88,7 @@ def begun(job: Claim, wishes: Wishes, settings: Settings) -> Input:
     found = input_of(wishes.source, job, wishes.input_format, wishes.template)
     try:
         job.begin(
-            setup_of(found, settings, wishes.samples),
+            setup_of(job, found, settings, wishes.samples),
             restart=wishes.restart,
             allow_changed=wishes.allow_changed,
             retry_failed=wishes.retry_failed,
@@ -167,7 +167,9 @@ class Session:
                 problem = await self._until_over(running)
             complete = not problem and not running.stopped
         self._code = self._code or (PARTIAL if job.done.failed else DONE)
-        snapshot = running.standing.snapshot("done" if complete else "stopped", problem or running.stopped)
+        probed = "" if self._answers is None else "a probe"  # the other rows are left
+        why = problem or running.stopped or probed
+        snapshot = running.standing.snapshot("stopped" if why else "done", why)
         write_document(job.folder / "status.json", snapshot, durable=False)
         if problem:
             click.echo(f"nudge: {problem}", err=True)
@@ -184,11 +186,12 @@ class Session:
         loop = asyncio.get_running_loop()
 
         def interrupt() -> None:
-            if running.stopped or self._code:
+            again, self._code = bool(running.stopped or self._code), self._code or INTERRUPTED
+            running.drain("interrupted")
+            if again:
                 work.cancel()
                 loop.remove_signal_handler(signal.SIGINT)
-            self._code = INTERRUPTED
-            running.drain("interrupted")
+                return
             click.echo(
                 f"\n{len(running.many.active)} answers under way are being finished; Ctrl-C again ends at once",
                 err=True,

@@ -19,7 +19,7 @@ from nudge_client.batch.input.rows import BadRow, Row
 from nudge_client.batch.job import Job
 from nudge_client.batch.journal import SMALL, Journal, Place
 from nudge_client.batch.records import openai_record, own_record, read_record
-from tests.batch.made import answered
+from tests.batch.made import answered, own, written
 
 
 @given(st.lists(st.binary(max_size=300).filter(lambda line: b"\n" not in line), max_size=8), st.integers(0, 4000))
@@ -189,3 +189,34 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     Job(tmp_path / "out").close()
     with pytest.raises(UsageError, match="no folder"):
         Job(tmp_path / "nowhere" / "out")
+
+
+def test_a_change_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    """Or the journal, which is of the old settings, would be gone on with by the new ones."""
+    out = written(tmp_path / "out.jsonl", [])
+    job = Job(out)
+    job.begin({"samples": 1, "threshold": 0.3})
+    job.journal.note_spent({"likely": 1})
+    job.close()
+    whole = (tmp_path / "out.jsonl.job" / "job.json").read_bytes()
+    out.write_text("something else\n")
+    job = Job(out)
+    with pytest.raises(UsageError, match="no answer of this job"):
+        job.begin({"samples": 1, "threshold": 0.4}, allow_changed=True)
+    job.close()
+    assert (tmp_path / "out.jsonl.job" / "job.json").read_bytes() == whole
+
+
+@pytest.mark.parametrize("line", ["something else", "[1]", '{"row": 1000000000000, "id": 1}'])
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_a_line_that_was_added_is_named(tmp_path: Path, line: str, retry_failed: bool) -> None:
+    out = tmp_path / "out.jsonl"
+    job = Job(out)
+    job.begin({"samples": 1})
+    job.close()
+    written(out, [own(1)], line + "\n")
+    job = Job(out)
+    with pytest.raises(UsageError, match="line 2: it is no answer of this job"):
+        job.begin({"samples": 1}, retry_failed=retry_failed)
+    job.close()
+    assert out.read_text().endswith(line + "\n")

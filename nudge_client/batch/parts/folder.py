@@ -80,7 +80,9 @@ class PartsJob(Claim):
         """See `Claim`."""
         known = None if restart else read_document(self.folder / "job.json")
         self.partitions = (known or {}).get("partitions", self.partitions)
-        self.agree({**setup, "partitions": self.partitions}, restart=restart, allow_changed=allow_changed)
+        whole = {**setup, "partitions": self.partitions}
+        self.agree(whole, restart=restart, allow_changed=allow_changed)
+        self.keep(whole)
         stop_file(self.out).unlink(missing_ok=True)
         self.out.mkdir(exist_ok=True)
         self._samples = int(setup["samples"])
