@@ -111,11 +111,12 @@ def _row(entry: Entry) -> list[Any]:
         *astuple(entry.usage),
         entry.lost,
         entry.sent,
+        entry.refused,
     ]
 
 
 def _entry(row: Sequence[Any]) -> Entry:
     """Times of another process mean nothing here: such a request was over when this one began."""
-    kind, characters, speculative, listed, prompt, cached, completion, lost, sent = row
-    entry = Entry(kind, characters, speculative, listed, Usage(prompt, cached, completion), lost, sent)
+    kind, characters, speculative, listed, prompt, cached, completion, *flags = row
+    entry = Entry(kind, characters, speculative, listed, Usage(prompt, cached, completion), *flags)
     return replace(entry, first=entry.begun, ended=entry.begun)

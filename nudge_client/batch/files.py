@@ -68,12 +68,6 @@ class LineFile:
                 f"{self.path}: it was deleted or replaced while the job was writing to it; the same command goes on"
             )
 
-    def clear(self) -> None:
-        """Empty it."""
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
-        self.size = self._synced = 0
-
     def close(self) -> None:
         """Safe to call twice."""
         if self._file >= 0:

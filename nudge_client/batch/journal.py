@@ -60,8 +60,10 @@ class Journal:
 
     def compact(self, active: Mapping[Place, AnswerStream]) -> None:
         """Write anew what is still of use, once it is a small part of the file."""
-        if self._file.size < self._compact_at:
-            return
+        if self._file.size >= self._compact_at:
+            self._write_anew(active)
+
+    def _write_anew(self, active: Mapping[Place, AnswerStream]) -> None:
         fresh = self.path.with_name(self.path.name + ".new")
         fresh.unlink(missing_ok=True)
         old, self._file, self._marks = self._file, LineFile(fresh), {}
@@ -70,7 +72,8 @@ class Journal:
             self._marks[place] = Mark.of(checkpoint)
         for place, stream in active.items():
             self.note(place, stream)
-        self._append({"spent": self.spent})
+        if self.spent:
+            self._append({"spent": self.spent})
         self._file.sync()
         fresh.replace(self.path)
         sync_folder(self.path.parent)
@@ -83,10 +86,8 @@ class Journal:
 
     def clear(self) -> None:
         """Forget everything but what has been spent: the answers under way are of other settings."""
-        self._file.clear()
         self.begun.clear()
-        self._marks.clear()
-        self._append({"spent": self.spent})
+        self._write_anew({})
 
     def close(self) -> None:
         """Safe to call twice."""

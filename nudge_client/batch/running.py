@@ -69,6 +69,7 @@ class Running:
             client, self._works(), most=self._limits.most, patience=self._limits.patience, watch=self._watch
         )
         self.standing = Standing(job, self.many, purse, client.settings.prices, total)
+        purse.written_down(self._note_spent)
         self._over = asyncio.Event()
         self.stopped = ""  # why no more rows are taken, if so
 
@@ -119,8 +120,12 @@ class Running:
                 async with asyncio.timeout(SYNC_SECONDS):
                     await self._over.wait()
 
-    def _note(self) -> None:
+    def _note_spent(self) -> None:
         self._job.journal.note_spent(self.standing.spending())
+
+    def _note(self) -> None:
+        if self.standing.has_spent:
+            self._note_spent()
         self._job.sync()
         self.standing.synced(self._job.done.count)
         self._told(self.standing, *self._state())

@@ -69,14 +69,19 @@ class Standing:
             while len(self._past) > 2 and now - self._past[0][0] > SPAN:
                 self._past.popleft()
 
+    @property
+    def has_spent(self) -> bool:
+        """Whether anything was asked of anybody, in this run or before."""
+        return bool(self._purse.spent.tokens or self._purse.reserved.tokens)
+
     def spending(self) -> dict[str, Any]:
-        """What the journal keeps: to be read by `spent_so_far` and `purse_of`. What is set aside counts as spent.
+        """What the journal keeps: to be read by `spent_so_far` and `purse_of`.
 
         A process that is killed cannot say how its last requests ended, and the caps must hold all the same.
         """
         purse = self._purse
         return {
-            "purse": _plain(purse.spent + purse.reserved),
+            "purse": _plain(purse.to_note()),
             "likely": _plain(purse.likely),
             **{name: _plain(getattr(self.spent, name)) for name in ("answered", "discarded", "failed")},
         }

@@ -62,6 +62,8 @@ def check(wishes: Wishes, settings: Settings) -> None:
     """Raises UsageError for wishes that contradict the settings."""
     if wishes.samples > 1 and settings.temperature == 0:
         raise UsageError("--samples: without a --temperature above 0 all samples of a row are the same")
+    if wishes.estimate and (wishes.restart or wishes.allow_changed or wishes.retry_failed):
+        raise UsageError("--estimate changes nothing: leave out --restart, --allow-changed and --retry-failed")
 
 
 def run_job(wishes: Wishes, settings: Settings) -> int:

@@ -55,7 +55,11 @@ class ChunkedSource:
         """One request, entered in the ledger."""
         request = request_for(self._prompt, ask, self._sampling)
         ordinal, entry = self.ledger.begin("complete", len(request.prompt))
-        completion = await self._provider.complete(request)
+        try:
+            completion = await self._provider.complete(request)
+        except Exception as error:
+            self.ledger.failed(entry, error)
+            raise
         self.ledger.fill(entry, completion)
         tokens = tuple(token._replace(request=ordinal) for token in completion.tokens if token.text)
         return Completion(

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from nudge_providers.errors import (
+    AuthenticationError,
+    ContextExceededError,
+    NotFoundError,
+    RateLimitedError,
+    RejectedError,
+)
 from nudge_providers.types import Completion, Usage
 
 Kind = Literal["complete", "stream", "score"]
+TURNED_AWAY = (AuthenticationError, ContextExceededError, NotFoundError, RateLimitedError, RejectedError)
 CHARACTERS_A_TOKEN = 4.0  # of a prompt, when no request of the answer told
 
 
@@ -28,8 +36,8 @@ class Entry:
 
     prompt_characters: of its prompt. listed: tokens as the server listed them. usage: as it counted them; of a stream
     that was hung up, what it had told by then. lost: nothing whole came before the limit. sent: False when it was given
-    up before anything was sent. speculative: nobody had asked yet. Times are those of `time.perf_counter`, in seconds;
-    0 while unknown.
+    up before anything was sent. refused: the server turned it away, and read nothing. speculative: nobody had asked
+    yet. Times are those of `time.perf_counter`, in seconds; 0 while unknown.
     """
 
     kind: Kind
@@ -39,6 +47,7 @@ class Entry:
     usage: Usage = field(default_factory=Usage)
     lost: bool = False
     sent: bool = True
+    refused: bool = False
     begun: float = field(default_factory=time.perf_counter)
     first: float = 0.0
     ended: float = 0.0
@@ -72,6 +81,11 @@ class Ledger:
         entry.lost = not completion.tokens and completion.finish == "length"
         entry.first = entry.ended = time.perf_counter()
 
+    def failed(self, entry: Entry, error: Exception) -> None:
+        """Enter how a request ended that brought an error."""
+        entry.refused = isinstance(error, TURNED_AWAY) and not entry.listed and not entry.usage.prompt_tokens
+        entry.ended = time.perf_counter()
+
     @property
     def requests(self) -> int:
         return sum(entry.sent for entry in self.entries)
@@ -79,7 +93,7 @@ class Ledger:
     @property
     def prompt_tokens(self) -> int:
         """Where a hung-up stream told none, as many as its prompt's size makes likely."""
-        sent = [entry for entry in self.entries if entry.sent]
+        sent = [entry for entry in self.entries if entry.sent and not entry.refused]
         told = [entry for entry in sent if entry.usage.prompt_tokens]
         characters = sum(entry.prompt_characters for entry in told)
         tokens = sum(entry.usage.prompt_tokens for entry in told)

@@ -130,6 +130,7 @@ class StreamSource:
                 await self._fetch(live, request)
         except Exception as error:  # raised where somebody asks
             live.error = error
+            self.ledger.failed(live.entry, error)
         finally:
             self._ended(live)
 
@@ -156,6 +157,7 @@ class StreamSource:
             completion = await self._provider.complete(replace(request, max_tokens=size))
         except Exception as error:
             live.error = error
+            self.ledger.failed(live.entry, error)
         else:
             self.ledger.fill(live.entry, completion)
             live.entry.kind = "complete"

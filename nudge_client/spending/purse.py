@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from nudge_providers.errors import BudgetError, UsageError
+
+STEPS = 100  # of a cap; a job that is killed may find one of them spent that was not
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,22 @@ class Purse:
         self.spent = spent or Amount()
         self.likely = likely or self.spent
         self.reserved = Amount()
+        self.noted = self.spent
+        self._note: Callable[[], None] | None = None
         self._queue: deque[tuple[Amount, asyncio.Future[None]]] = deque()
+
+    def written_down(self, note: Callable[[], None]) -> None:
+        """Have `note` called, before a request is sent, whenever `to_note` has grown: it must be kept then.
+
+        It grows by steps of a hundredth of the caps, so that it is seldom. Without caps there is nothing to hold.
+        """
+        self._note = note if (self.max_cost, self.max_tokens_total) != (None, None) else None
+
+    def to_note(self) -> Amount:
+        """What is spent for sure by the requests sent so far, however they end: `spent`, when none is under way."""
+        if not self.reserved.tokens:
+            self.noted = self.spent
+        return self.noted if self._note else self.spent + self.reserved
 
     async def reserve(self, amount: Amount) -> Reservation:
         """Set `amount` aside. Where only the requests under way are in the way, wait for them, first come first served.
@@ -85,7 +103,7 @@ class Purse:
         if self._queue or not self._fits(amount):
             await self._turn(amount)
         else:
-            self.reserved += amount
+            self._set_aside(amount)
         return Reservation(self, amount)
 
     async def _turn(self, amount: Amount) -> None:
@@ -103,6 +121,7 @@ class Purse:
         self.reserved -= reserved
         self.spent += spent
         self.likely += likely
+        self._keep_note()  # a server may have billed more than was set aside
         self._serve()
 
     def _serve(self) -> None:
@@ -113,11 +132,25 @@ class Purse:
                 if error := self._refusal(amount):
                     turn.set_exception(error)
                 elif self._fits(amount):
-                    self.reserved += amount
+                    self._set_aside(amount)
                     turn.set_result(None)
                 else:
                     return
             self._queue.popleft()
+
+    def _set_aside(self, amount: Amount) -> None:
+        self.reserved += amount
+        self._keep_note()
+
+    def _keep_note(self) -> None:
+        total = self.spent + self.reserved
+        if self._note and (total.cost > self.noted.cost or total.tokens > self.noted.tokens):
+            cost, tokens = self.max_cost, self.max_tokens_total
+            self.noted = Amount(
+                total.cost if cost is None else min(total.cost + cost / STEPS, cost),
+                total.tokens if tokens is None else min(total.tokens + tokens // STEPS, tokens),
+            )
+            self._note()
 
     def _fits(self, amount: Amount) -> bool:
         return not self._passed(self.spent + self.reserved + amount)

@@ -5,14 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from nudge_providers.errors import RateLimitedError, UnavailableError
 from nudge_providers.limits import turn
 from nudge_providers.retry import Deadline
 
-if TYPE_CHECKING:
-    from nudge_providers.account import Account
+
+class Keeper(Protocol):
+    """What a place needs of its account; see `Account`."""
+
+    retries: int
+
+    def enter(self, place: Place) -> bool: ...
+
+    async def wait(self, place: Place) -> None: ...
+
+    def leave(self, place: Place) -> None: ...
+
+    def answered(self, place: Place, kind: Hashable) -> None: ...
+
+    def refused(
+        self, place: Place, error: RateLimitedError | UnavailableError, status: int, headers: Mapping[str, str]
+    ) -> None: ...
 
 
 class Place:
@@ -36,7 +51,7 @@ class Place:
         "width",
     )
 
-    def __init__(self, account: Account, deadline: Deadline, ticket: int) -> None:
+    def __init__(self, account: Keeper, deadline: Deadline, ticket: int) -> None:
         self._account, self._tries = account, 0
         self.tokens, self.deadline, self.ticket = 0.0, deadline, ticket
         self.turn = turn.get()

@@ -52,10 +52,12 @@ def write_rows(path: Path, count: int) -> Path:
 
 
 @contextmanager
-def servers(rows: int, *, length: int = 120, latency: Latency | None = None) -> Iterator[Servers]:
+def servers(
+    rows: int, *, length: int = 120, latency: Latency | None = None, kind: type[StandIn] = StandIn
+) -> Iterator[Servers]:
     base, nudger = toy_pair(uncertainty=0.3, agreement=0.6, length=length)
     topics = [prompt(row) for row in range(1, rows + 1)]
-    pair = Servers(*(StandIn(model, topics=topics, latency=latency, window=10**6) for model in (base, nudger)))
+    pair = Servers(*(kind(model, topics=topics, latency=latency, window=10**6) for model in (base, nudger)))
     pair.base.slots = pair.nudger.slots = 64
     with served(pair.base, pair.nudger):
         yield pair

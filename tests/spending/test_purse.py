@@ -210,3 +210,40 @@ def test_spent_by_purpose() -> None:
         "discarded": {"cost": pytest.approx(60e-6), "tokens": 31},
         "failed": {"cost": pytest.approx(170e-6), "tokens": 165},
     }
+
+
+async def test_what_is_noted_before_a_request_is_sent_holds_though_the_process_be_killed() -> None:
+    """At every instant the latest note is at least what the requests sent so far can have cost."""
+    purse = Purse(1.0, 100_000)
+    noted: list[Amount] = []
+    purse.written_down(lambda: noted.append(purse.to_note()))
+    dice = random.Random(3)
+
+    def holds() -> bool:
+        whole = purse.spent + purse.reserved
+        return noted[-1].cost >= whole.cost and noted[-1].tokens >= whole.tokens
+
+    open_ones = []
+    for _ in range(400):
+        if open_ones and dice.random() < 0.5:
+            open_ones.pop(dice.randrange(len(open_ones))).settle(dollars("0.0005", 50))
+        else:
+            open_ones.append(await purse.reserve(dollars("0.001", 100)))
+        assert holds()
+    assert len(noted) < 120  # a hundred steps of each cap, at most
+    for reservation in open_ones:
+        reservation.settle(dollars("0.002", 200))  # more than was set aside: it is noted, too
+        assert holds()
+    assert purse.to_note() == purse.spent
+    await purse.reserve(dollars("0.001", 100))
+    assert holds()
+
+
+def test_without_caps_nothing_has_to_be_noted_first() -> None:
+    async def reserved() -> None:
+        purse = Purse()
+        purse.written_down(lambda: pytest.fail("there is no cap to hold"))
+        await purse.reserve(dollars("5", 5))
+        assert purse.to_note() == dollars("5", 5)
+
+    asyncio.run(reserved())
