@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nudge_client.batch import lines
+from nudge_client.batch.input import lines
 from nudge_client.batch.input.reading import format_of, read_rows
 from nudge_client.batch.input.rows import BadRow, Format, Row
 from nudge_providers.errors import UsageError

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nudge_client.batch import lines
+from nudge_client.batch.input import lines
 from nudge_client.batch.input.reading import read_rows
 from nudge_client.batch.input.rows import BadRow, Row
 from nudge_providers.errors import UsageError
