@@ -52,7 +52,7 @@ def test_paper_preset(pair: Pair, here: Path) -> None:
 
 def test_same_seed_same_answer(pair: Pair, here: Path) -> None:
     for _ in range(2):
-        nudge("run", "Can we?", *pair.flags, "--temperature", "0.7", "--seed", "3", "-q")
+        nudge("run", "Can we?", *pair.flags, "--temperature", "0.7", "--seed", "3", "-q", "--plan", "chunked")
     half = len(pair.base.bodies) // 2
     assert pair.base.bodies[:half] == pair.base.bodies[half:]
     assert pair.base.bodies[0]["temperature"] == 0.7

@@ -96,7 +96,7 @@ async def test_bos(adds: bool, needs: bool, verdict: str) -> None:
 async def test_a_template_that_cannot_be_rendered() -> None:
     report = await examined(TogetherStandIn(TOY), "together:toy@{url}")
     assert report.findings["chat_template"].verdict == "degraded"
-    assert "--template" in report.findings["chat_template"].advice
+    assert "--chat-template" in report.findings["chat_template"].advice
     assert report.findings["context_length"].verdict == "unknown"
     assert report.usable
 
