@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, TextIO
 
 from nudge_client.batch.parts.partition import Plan, work_on
 from nudge_providers.errors import printable
 
 LOCAL = "local"
+SHUTDOWN_SECONDS = 10.0  # for Ray to end its cluster in an orderly way
 JOIN_SECONDS = 60.0  # Ray itself tries for minutes, at the address of a cluster that is gone, too
 OBJECT_STORE = 100 << 20  # bytes; what goes through it are numbers of partitions
 # Of a cluster of our own. Under `uv run`, Ray would pack up the current folder, whatever is in it.
@@ -106,12 +111,35 @@ def reason(error: BaseException) -> str:
 
 def _end_with_parent() -> None:
     sys.stdin.read()
+    _end(1)
+
+
+def _end(code: int) -> None:
+    """End the cluster, in an orderly way if it lets itself be ended, and the process."""
     import ray
 
+    late = threading.Timer(SHUTDOWN_SECONDS, _end_session, [code])
+    late.daemon = True
+    late.start()
     try:
         ray.shutdown()
     finally:
-        os._exit(1)
+        _end_session(code)
+
+
+def _end_session(code: int) -> None:
+    """End at once, with all of a session of our own: agents of Ray's may outlive their cluster by minutes."""
+    session = os.getsid(0)
+    left = {1} if session == os.getpid() else set()
+    while left:  # one that was not ended yet may have begun another
+        left = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            pid = int(folder.name)
+            with suppress(OSError):  # it has ended meanwhile
+                if pid != session and os.getsid(pid) == session and b") Z " not in (folder / "stat").read_bytes():
+                    left.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+    os._exit(code)
 
 
 def main() -> None:
@@ -122,12 +150,16 @@ def main() -> None:
     if order.address == LOCAL:
         os.environ.update(ENVIRONMENT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    code = 1
     try:
         distribute(order, tell)
+        say(tell, {"over": True})
+        code = 0
     except Exception as error:
-        say(tell, {"problem": reason(error)})
-        raise
-    say(tell, {"over": True})
+        traceback.print_exc()  # into the log
+        with suppress(OSError):  # nobody may be there to be told
+            say(tell, {"problem": reason(error)})
+    _end(code)
 
 
 if __name__ == "__main__":
