@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from nudge_providers.errors import (
@@ -17,6 +17,7 @@ from nudge_providers.errors import (
 from nudge_providers.types import Completion, Usage
 
 Kind = Literal["complete", "stream", "score"]
+# The server read nothing of it, and nobody pays for that.
 TURNED_AWAY = (AuthenticationError, ContextExceededError, NotFoundError, RateLimitedError, RejectedError)
 CHARACTERS_A_TOKEN = 4.0  # of a prompt, when no request of the answer told
 
@@ -122,8 +123,3 @@ class Ledger:
     def verified(self, kept: Mapping[int, int]) -> int:
         """Tokens of the answer that were scored instead of written."""
         return sum(kept.get(number, 0) for number, entry in enumerate(self.entries, start=1) if entry.kind == "score")
-
-
-def with_counts(usage: Usage, listed: int) -> Usage:
-    """`usage` of a stream that was hung up after `listed` tokens."""
-    return replace(usage, completion_tokens=max(usage.completion_tokens, listed))

@@ -10,7 +10,7 @@ from itertools import count
 
 from nudge_client.decoding.events import Ask, AskChunk, Author
 from nudge_client.sources.chunked import CHARACTER_TOKENS, request_for
-from nudge_client.sources.ledger import Entry, Ledger, Sampling, with_counts
+from nudge_client.sources.ledger import Entry, Ledger, Sampling
 from nudge_client.sources.memory import Memory, Run
 from nudge_client.sources.pace import Pace
 from nudge_providers.errors import CapabilityError
@@ -171,7 +171,6 @@ class StreamSource:
         entry, tokens = live.entry, len(live.run.tokens)
         live.open = live.run.growing = False
         entry.ended = entry.ended or time.perf_counter()
-        entry.usage = with_counts(entry.usage, tokens)
         if entry.first and entry.kind == "stream":
             self.pace.saw_first(entry.first - entry.begun)
             self.pace.saw_tokens(entry.ended - entry.first, tokens - 1)

@@ -14,17 +14,9 @@ from contextlib import aclosing
 from types import TracebackType
 
 from nudge_client.settings import Price
-from nudge_client.sources.ledger import CHARACTERS_A_TOKEN
+from nudge_client.sources.ledger import CHARACTERS_A_TOKEN, TURNED_AWAY
 from nudge_client.spending.purse import Amount, Purse, Reservation
-from nudge_providers.errors import (
-    AuthenticationError,
-    ContextExceededError,
-    NotFoundError,
-    RateLimitedError,
-    RejectedError,
-    UnavailableError,
-    UsageError,
-)
+from nudge_providers.errors import UnavailableError, UsageError
 from nudge_providers.retry import Unreachable, telling
 from nudge_providers.types import (
     Capabilities,
@@ -39,16 +31,7 @@ from nudge_providers.types import (
 )
 
 MARGIN = 8
-# The server was not reached, or turned the request away: nobody pays for that.
-TURNED_AWAY = (
-    AuthenticationError,
-    ContextExceededError,
-    NotFoundError,
-    RateLimitedError,
-    RejectedError,
-    Unreachable,
-    UsageError,
-)
+UNPAID = (*TURNED_AWAY, Unreachable, UsageError)  # or it was not even sent
 
 
 def most_tokens(text: str) -> int:
@@ -129,7 +112,7 @@ class Bill:
         if self._heard or self._usage.prompt_tokens:
             return False
         busy = isinstance(error, UnavailableError) and error.status == 503
-        return busy or isinstance(error, TURNED_AWAY)
+        return busy or isinstance(error, UNPAID)
 
     def _amount(self, usage: Usage) -> Amount:
         cost = self._price.exact(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
